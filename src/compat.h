@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Differences between PostgreSQL 14 and 18, and the headers everybody needs
+ *
+ * No other file tests PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_COMPAT_H
+#define DUPN_COMPAT_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 140000
+#error "dupn requires PostgreSQL 14 or later"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* a materialized set-returning function; 15.1 has it in core */
+#if PG_VERSION_NUM < 150000
+extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
+#define InitMaterializedSRF(fcinfo, flags) dupn_init_materialized_srf(fcinfo)
+#endif
+
+/* a job's owner without LOGIN can be connected as only from 17 on */
+#if PG_VERSION_NUM >= 170000
+#define DUPN_NOLOGIN_JOBS true
+#define DUPN_WORKER_FLAGS BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define DUPN_NOLOGIN_JOBS false
+#define DUPN_WORKER_FLAGS 0
+#endif
+
+#endif							/* DUPN_COMPAT_H */

@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ *
+ * columns.h
+ *	  The user's relations: the queries that read them and from a row to ids
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_COLUMNS_H
+#define DUPN_COLUMNS_H
+
+#include "features/window.h"
+#include "lib/stringinfo.h"
+
+/* Names of what a model reads; all strings live as long as the struct. */
+typedef struct Relations
+{
+	const char *events;			/* qualified and quoted */
+	const char *user_column;
+	const char *time_column;
+	const char *item_key;		/* the first item column */
+	const char *catalog;		/* or NULL */
+	const char *catalog_key;
+	const char *profile;		/* or NULL */
+	const char *profile_key;
+} Relations;
+
+/*
+ * One column of a row source to one feature.  A RowReader is made for a
+ * TupleDesc once (a query, a composite argument) and then reads rows.
+ */
+typedef struct ColumnReader
+{
+	int			attnum;			/* 1-based; 0: the source lacks it */
+	CellType	type;
+	const Feature *feature;
+} ColumnReader;
+
+typedef struct RowReader
+{
+	const FeatureSet *set;
+	int			time;			/* attnum, 0: none */
+	Oid			time_type;
+	int			user;
+	CellType	user_type;
+	int			item_key;		/* attnum of the item's key */
+	CellType	item_key_type;
+	int			n[NN_GROUPS];
+	ColumnReader column[NN_GROUPS][NN_MAX_FEATURES];
+} RowReader;
+
+/*
+ * Match columns of a row by name.  what names the source in errors ("relation
+ * \"events\"").  Type changes since training that change the encoding are
+ * errors that name the column.  Missing columns have attnum 0; the caller says
+ * whether that is an error.
+ */
+extern RowReader *row_reader(const FeatureSet *set, const Relations *relations,
+							 TupleDesc tupdesc, const char *what, MemoryContext context);
+
+/* time column to timestamptz in the model's zone; NULL or infinite: error naming the column */
+extern TimestampTz row_time(const RowReader *reader, Datum value);
+
+/* the cells of a group's features, for training, which learns before it encodes */
+extern void row_cells(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
+					  int32 *n, Cell (*cell)[NN_MAX_BAG]);
+
+/* ids of a group's features from an SPI or deformed row; missing columns leave
+ * ID_MISSING (n = 0 for multi-hot) */
+extern void row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
+					   int32 *n, int32 (*id)[NN_MAX_BAG]);
+
+/*
+ * The select list "e.<user>, e.<time>, e.<item key>, e.<cols>, c.<cols>" in
+ * which features FROM_EVENTS come from e and features FROM_CATALOG from c.
+ */
+extern void append_event_columns(StringInfo sql, const FeatureSet *set, const Relations *relations,
+								 bool with_user);
+
+/*
+ * SELECT of one user's window: $1 user, $2 now (strictly before), the last
+ * max_events + 1 rows WITH TIES, newest first, joined to the catalog after the
+ * limit.  The operators are the column types' own btree ones.
+ */
+extern char *window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type);
+
+/* SELECT of all events ordered by user and time, for training. */
+extern char *training_query(const FeatureSet *set, const Relations *relations);
+
+/* Print "left op right" with the default btree equality or < operator of a type, qualified. */
+extern void append_operator(StringInfo sql, const char *left, Oid type, int strategy, const char *right);
+
+/* A context given as jsonb: each declared context feature by name, unknown keys are an error. */
+extern void context_encode(const FeatureSet *set, const void *jsonb, IdRow *row);
+
+#endif							/* DUPN_COLUMNS_H */

@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * feature.h
+ *	  What a column is to the network, and the one way from a value to an id
+ *
+ * A value becomes a Cell (64 bits: an integer itself, a double's bits, or a
+ * hash of anything else) and a Cell becomes an id by the feature's learned
+ * vocabulary or bands.  Training stores cells, learns from them and encodes
+ * later; serving does both at once.  There is no other encoder.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_FEATURE_H
+#define DUPN_FEATURE_H
+
+#include "compat.h"
+
+#include "access/tupdesc.h"
+#include "access/htup.h"
+#include "datatype/timestamp.h"
+#include "nn/nn.h"
+
+/* ---------------- cell.c: from a Datum to 64 bits ---------------- */
+
+typedef int64 Cell;
+
+#define CELL_NULL PG_INT64_MIN
+
+typedef enum CellKind
+{
+	CELL_INTEGER,				/* smallint, integer, bigint, oid, boolean */
+	CELL_NUMBER,				/* real, double precision, numeric: bits of a double */
+	CELL_HASH					/* everything else, by its text or bytes */
+} CellKind;
+
+/* How to read values of one SQL type. */
+typedef struct CellType
+{
+	Oid			type;			/* of the column */
+	Oid			element;		/* of the values: the array's element type, or type */
+	bool		array;
+	CellKind	kind;
+	FmgrInfo	output;			/* CELL_HASH of types without a shortcut */
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+} CellType;
+
+/* Fill in for a column type (domains are looked through).  as_id: numbers are
+ * to be read as ids, by their text. */
+extern void cell_type_init(CellType *celltype, Oid type, bool as_id, MemoryContext context);
+
+/* CELL_NULL for NULL and NaN. */
+extern Cell cell_from_datum(CellType *celltype, Datum value, bool isnull);
+
+/* The cells of an array value, NULL elements left out; at most NN_MAX_BAG,
+ * the first ones.  A scalar type gives one.  Returns how many. */
+extern int	cells_from_datum(CellType *celltype, Datum value, bool isnull, Cell *cells);
+
+extern double cell_number(Cell cell);	/* CELL_NUMBER and CELL_INTEGER alike: see kind */
+extern Cell cell_from_number(double number);
+extern Cell cell_from_text(const char *text);	/* as CELL_HASH reads it */
+extern uint64 cell_hash(Cell cell); /* well mixed; the same on every machine and version */
+
+/* ---------------- feature.c ---------------- */
+
+typedef enum FeatureSource
+{
+	FROM_EVENTS,
+	FROM_CATALOG,				/* what events lack, by the item's key */
+	FROM_PROFILE,
+	FROM_CONTEXT,
+	FROM_TIME,					/* gap, daypart, recency: derived from the time column */
+	FROM_WINDOW					/* activity: derived from the window */
+} FeatureSource;
+
+typedef enum Encoding
+{
+	ENCODE_ID,					/* vocabulary with min_count */
+	ENCODE_HASH,				/* {"hash": buckets} */
+	ENCODE_BANDS,				/* quantile bands of a number */
+	ENCODE_FIXED				/* derived features: ids are computed, see time.c */
+} Encoding;
+
+/* Open addressing; pointers into a mapped version or into a builder's memory. */
+typedef struct Vocabulary
+{
+	int64		capacity;		/* a power of two; 0: empty */
+	const Cell *keys;			/* CELL_NULL: free slot */
+	const int32 *ids;			/* from 2 on */
+} Vocabulary;
+
+typedef struct Feature
+{
+	char		name[NN_MAX_NAME];	/* the column's name; it names the tensors too */
+	nn_group	group;
+	FeatureSource source;
+	Encoding	encoding;
+	char		type_name[NN_MAX_NAME]; /* SQL type when the model was declared or trained */
+	Oid			type;			/* resolved on use, never stored */
+	CellKind	kind;
+	bool		multi;
+	int			use;			/* NN_USE_*, properties */
+	int			shares;			/* context: index of the item feature, or -1 */
+	int			dim;			/* 0: the default of NETWORK.md */
+	int64		min_count;
+	int64		buckets;		/* ENCODE_HASH */
+	int			bands;			/* ENCODE_BANDS: how many */
+
+	/* learned */
+	int64		vocab;			/* rows of the table, 0 and 1 included */
+	Vocabulary	vocabulary;
+	int			n_bounds;
+	const double *bounds;		/* upper bounds, ascending */
+} Feature;
+
+typedef struct FeatureSet
+{
+	int			n[NN_GROUPS];
+	Feature		f[NN_GROUPS][NN_MAX_FEATURES];
+	int			gap,			/* index of the derived property, or -1 */
+				daypart,
+				recency;		/* time: "paper" */
+	int			activity;		/* index of the derived profile feature, or -1 */
+	int			types;			/* behaviour types for attention.recency and activity:
+								 * vocab of the first property, 1 without one */
+	int			max_events;
+	bool		recency_bias;	/* attention.recency and attention.lag exist */
+	char		timezone[NN_MAX_NAME];
+	struct pg_tz *tz;			/* looked up on load */
+} FeatureSet;
+
+#define ID_MISSING	0
+#define ID_UNKNOWN	1
+#define ID_FIRST	2
+
+extern int32 feature_encode(const Feature *feature, Cell cell);
+
+/* Encode n cells of a multi-hot value; ids are sorted and distinct, an empty
+ * bag stays empty, NULL array is an empty bag.  Returns how many. */
+extern int	feature_encode_bag(const Feature *feature, const Cell *cells, int n, int32 *ids);
+
+extern int	feature_default_dim(const Feature *feature, bool item_key, bool next_item);
+extern int32 vocabulary_find(const Vocabulary *vocabulary, Cell cell);	/* id, or ID_UNKNOWN */
+
+/* ---------------- vocabulary.c: learning ---------------- */
+
+/* Counts cells and turns them into ids: by count, ties by value, so that the
+ * ids do not depend on the order of reading. */
+typedef struct VocabularyBuilder VocabularyBuilder;
+
+extern VocabularyBuilder *vocabulary_builder(MemoryContext context);
+extern void vocabulary_count(VocabularyBuilder *builder, Cell cell);
+
+/* Fills feature->vocabulary and ->vocab in the builder's context; *counts, if
+ * asked, [vocab]: how often each id was seen, rare ones under ID_UNKNOWN. */
+extern void vocabulary_finish(VocabularyBuilder *builder, Feature *feature, int64 **counts);
+
+/* A lookup table from cells to 0 .. n-1 in the order given (duplicates keep the first). */
+extern void vocabulary_index(Vocabulary *vocabulary, const Cell *cells, int64 n, int32 first_id,
+							 MemoryContext context);
+
+/* Quantile bounds for n numbers (sorted in place): at most bands - 1 distinct ones. */
+extern int	bands_learn(double *numbers, int64 n, int bands, double *bounds);
+
+/* ---------------- time.c: what is derived from time ---------------- */
+
+#define TIME_BUCKETS	13		/* 5 min .. beyond 365 d */
+#define LAG_BUCKETS		8
+#define DAYPART_VOCAB	8		/* 2 + 4 parts of the day + workday, weekend */
+#define COUNT_BUCKETS	9		/* 0, 1, 2-3, 4-7, .. 128 and more */
+
+extern int	time_bucket(int64 microseconds);	/* 0 .. 12; negative counts as 0 */
+extern int	lag_bucket(int events_after);	/* 0 .. 7 */
+extern int	count_bucket(int n);	/* 0 .. 8 */
+extern int32 gap_id(TimestampTz time, TimestampTz previous, bool has_previous);
+extern int	daypart_ids(TimestampTz time, struct pg_tz *tz, int32 ids[2]);
+
+#endif							/* DUPN_FEATURE_H */

@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * model.h
+ *	  What is stored: models, tasks, versions; and who may use them
+ *
+ * Catalogue rows are read and written as the extension's owner after the
+ * caller's rights were checked; nothing in schema _dupn is granted to PUBLIC.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_MODEL_H
+#define DUPN_MODEL_H
+
+#include "features/columns.h"
+#include "model/options.h"
+
+/* ---------------- catalogue.c: rows of _dupn ---------------- */
+
+typedef struct ModelTask
+{
+	char	   *name;
+	nn_kind		kind;
+	char	   *samples;		/* qualified relation, or NULL: from the events */
+	char	   *label;			/* column, or NULL */
+	char	  **features;		/* numeric columns of the samples */
+	int			n_features;
+	Jsonb	   *options_json;
+	TaskOptions options;
+} ModelTask;
+
+typedef struct Model
+{
+	int32		id;
+	char	   *name;
+	char	   *owner;
+	Oid			owner_oid;
+	Relations	relations;
+	char	  **item_columns;
+	int			n_item;
+	char	  **behavior_columns;
+	int			n_behavior;
+	char	  **profile_columns;
+	int			n_profile;
+	char	  **context_columns;
+	int			n_context;
+	char	   *timezone;
+	Jsonb	   *options_json;
+	ModelOptions options;
+	int			n_tasks;
+	ModelTask  *task;
+	int32		published;		/* version that serves, 0: none */
+} Model;
+
+/* By name (NULL: dupn.model, or the only one the caller's roles own); errors
+ * when there is none.  In the current memory context. */
+extern Model *model_get(const char *name);
+extern Model *model_get_by_id(int32 id, bool missing_ok);
+
+/* The caller must be a member of the owning role. */
+extern void model_check_owner(const Model *model);
+
+/* The caller must be able to read every column the model reads. */
+extern void model_check_use(const Model *model);
+
+/* Run SQL on _dupn as the extension's owner: a guard around SPI calls.
+ * Leaves SPI connected between begin and end. */
+typedef struct OwnerGuard
+{
+	Oid			user;
+	int			context;
+} OwnerGuard;
+
+extern void owner_begin(OwnerGuard *guard);
+extern void owner_end(OwnerGuard *guard);
+
+/* Declared columns as a feature set, resolved against the relations of today:
+ * encodings from column types and options, nothing learned.  Errors name the
+ * column.  With check_only everything is resolved as the current user. */
+extern FeatureSet *model_features(const Model *model, MemoryContext context);
+
+/* ---------------- image.c: a version in use ---------------- */
+
+/*
+ * A version is one safetensors file: parameters under NETWORK.md's names in
+ * nn_layout order, then vocabularies, bands, the catalogue and statistics, with
+ * metadata "config" (nn_config_parse) and "features" (the FeatureSet, names of
+ * classes, relations and columns as they were).  It is stored as rows of
+ * _dupn.weight and mapped from a file in the temporary-files folder.
+ *
+ * Tensors beside the parameters:
+ *	vocabulary.<group>.<f>.keys I64 [capacity], .ids I32 [capacity]
+ *	bands.<group>.<f> F64 [n]
+ *	catalogue.keys I64 [J] (cells), .index_keys I64, .index_ids I32 (hash table),
+ *	catalogue.text U8, .text_offsets I64 [J + 1] (the key as SQL prints it),
+ *	catalogue.<f> I32 [J], or .values and .offsets I64 [J + 1] when multi-hot,
+ *	catalogue.count I64 [J] (events before the cut)
+ *	task.<t>.bounds F64 (levels), task.<t>.within_keys I64 (cells) with bounds [n, levels - 1]
+ *	task.<t>.mean F32 [F], task.<t>.scale F32 [F]
+ */
+typedef struct ImageTask
+{
+	char	  **class_name;		/* multiclass, [classes] */
+	char	  **feature;		/* [F] column names of the samples' numbers */
+	const float *mean;
+	const float *scale;
+} ImageTask;
+
+typedef struct Catalogue
+{
+	int64		n;				/* J */
+	Vocabulary	index;			/* cell of the key -> 0 .. J-1; vocabulary_find gives
+								 * ID_UNKNOWN for absent: use catalogue_find */
+	const Cell *key;			/* [J] */
+	const char *text;			/* keys as text */
+	const int64 *text_offsets;
+	nn_ids		feature[NN_MAX_FEATURES];	/* per item feature */
+	const int64 *count;
+} Catalogue;
+
+extern int32 catalogue_find(const Catalogue *catalogue, Cell key);	/* -1: not in it */
+
+typedef struct ModelImage
+{
+	int32		model_id;
+	int32		version;
+	int64		fingerprint;	/* first 63 bits of the content's SHA-256 */
+	char	   *model_name;
+	nn_file		file;			/* the mapped bytes */
+	nn_config	config;
+	nn_layout	layout;
+	const float *param;
+	FeatureSet	set;
+	Relations	relations;		/* as trained; events etc. by name */
+	ImageTask	task[NN_MAX_TASKS];
+	Catalogue	catalogue;
+	/* serving, filled by api/: prepared plans and scratch, per backend */
+	void	   *session;
+	MemoryContext context;		/* child of TopMemoryContext, holds all of this */
+} ModelImage;
+
+/*
+ * The image of a version (0: the published one), mapped.  Found through the
+ * caller's snapshot of its row; kept for the life of the backend, without a
+ * private copy of weights.  Errors: no such version (undefined_object), not
+ * ready (object_not_in_prerequisite_state), hostile or damaged bytes
+ * (data_corrupted).
+ */
+extern ModelImage *image_get(const Model *model, int32 version);
+
+/* By a stored vector's stamp. */
+extern ModelImage *image_get_stamped(int32 model_id, int32 version, int64 fingerprint);
+
+extern int	image_task(const ModelImage *image, const char *task);	/* error when there is none */
+
+/* Make an image from the bytes of a safetensors file (checked as hostile). */
+extern ModelImage *image_open(const void *data, size_t size, const char *what, MemoryContext context);
+
+/* Write the mapped copy's file for a version ahead of publishing (jobs). */
+extern void image_prewarm(int32 model_id, int32 version);
+
+/* ---------------- store.c: writing a version ---------------- */
+
+/* One piece of an image to be written, in file order: F64/I64 first, then
+ * F32/I32, then U8; parameters as one run in layout order. */
+typedef struct ImagePiece
+{
+	nn_file_tensor tensor;
+	const void *data;
+} ImagePiece;
+
+/*
+ * Store an image as rows of _dupn.weight under (model, version) in parts of
+ * 4 MB, each committed in its own transaction, and fill in bytes, parts and
+ * fingerprint of its _dupn.version row.  For jobs: manages transactions.
+ */
+extern void image_store(int32 model_id, int32 version, const char *metadata,
+						ImagePiece *pieces, int n);
+
+/* JSON texts for metadata (escaped by the caller as metadata strings). */
+extern char *image_features_json(const FeatureSet *set, const Relations *relations,
+								 const char *model_name, const ImageTask *task,
+								 const nn_config *config);
+extern char *image_config_json(const FeatureSet *set, const Model *model, const int *classes,
+							   int64 catalogue_size);
+
+#endif							/* DUPN_MODEL_H */

@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.h
+ *	  Options of a model, of a task and of a job, parsed from jsonb in one place
+ *
+ * options.c holds one table per kind: name, type, limits, default, help.  An
+ * unknown name is an error that hints at the nearest known one; a value out of
+ * range is an error that names the option and the range.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_OPTIONS_H
+#define DUPN_OPTIONS_H
+
+#include "compat.h"
+
+#include "datatype/timestamp.h"
+#include "nn/nn.h"
+#include "utils/jsonb.h"
+
+typedef enum HoldoutKind
+{
+	HOLDOUT_SHARE,				/* the latest share of the samples */
+	HOLDOUT_TIME,				/* samples at or after a time */
+	HOLDOUT_LAST_EVENT			/* each user's last instant is reported, the one
+								 * before it decides early stopping */
+} HoldoutKind;
+
+typedef struct ModelOptions
+{
+	/* the network */
+	int			hidden;			/* 128 */
+	int			attention[2];	/* [128, 64] */
+	int			max_events;		/* 100 */
+	bool		bidirectional;	/* false */
+	bool		item_sum;		/* "item_encoding": "concat" or "sum" */
+	int			item_dim;		/* width of a summed item encoding, 0: default */
+	bool		time_paper;		/* "time": "gap" or "paper" */
+	bool		activity;		/* true: derived profile feature */
+	bool		context_in_vector;	/* false */
+	Jsonb	   *encodings;		/* {column: "id" | "bands" | {"hash": n} | {"bands": n}}, or NULL */
+	Jsonb	   *widths;			/* {column: width}, or NULL */
+	Jsonb	   *uses;			/* {behaviour column: "gates" | "attention" | "both"}, or NULL */
+	int64		min_count;		/* 2 */
+	int			bands;			/* 20: default number of bands of a number */
+
+	/* training */
+	double		dropout;		/* .3 on e_t and r */
+	double		hidden_dropout; /* .2 */
+	double		id_dropout;		/* .05 */
+	double		profile_dropout;	/* .1 */
+	double		context_dropout;	/* .3 */
+	nn_optimizer_kind optimizer;	/* "adam" or "adagrad" */
+	double		learning_rate;
+	double		decay;			/* of the learning rate, an epoch */
+	double		l2;
+	double		clip;
+	int			batch_size;		/* views a step */
+	int			epochs;			/* at most */
+	int			patience;		/* epochs without improvement */
+	HoldoutKind holdout;
+	double		holdout_share;	/* .1 */
+	TimestampTz holdout_time;
+	int			holdout_min_events; /* users with fewer events are not evaluated */
+	bool		refit;			/* true */
+	int64		seed;			/* 1 */
+	int			evaluate_samples;	/* at most this many samples a task are evaluated */
+} ModelOptions;
+
+typedef struct TaskOptions
+{
+	double		weight;			/* 1 */
+	int			n_hidden;		/* "hidden": [128, 128] */
+	int			hidden[NN_MAX_LAYERS];
+	char	  **candidate;		/* item feature names; NULL: all that can be had */
+	int			n_candidate;	/* -1: not given */
+	int			candidate_dim;	/* 128 */
+	int			levels;			/* multiclass over a number: how many, 7 */
+	char	   *within;			/* levels cut within values of this column, or NULL */
+	Jsonb	   *where;			/* {behaviour or item column: value or [values]}, or NULL */
+	bool		repeat;			/* true: next_item's repeat term */
+	bool		exclude_seen;	/* false: rank only items new to the user in metrics */
+	int			k[8];			/* "k": [5, 10, 20] of HR and NDCG */
+	int			n_k;
+	char	   *time_column;	/* samples: "time_column", default the model's */
+	char	   *user_column;	/* samples: "user_column", default the model's */
+	char	   *weight_column;	/* samples: or NULL */
+} TaskOptions;
+
+/* NULL jsonb: all defaults.  Results live in the current memory context. */
+extern void model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds);
+extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb);
+
+/* A JSON string or number of an object by key as text, NULL when absent or null. */
+extern char *jsonb_object_text(Jsonb *object, const char *key);
+
+#endif							/* DUPN_OPTIONS_H */

@@ -1,0 +1,518 @@
+/*-------------------------------------------------------------------------
+ *
+ * nn.h
+ *	  The Deep User Perception Network (Ni et al., KDD 2018) as a plain library
+ *
+ * C11 and BLAS only: no allocation, no I/O, no global state, no exit.  Every
+ * function that can fail returns an nn_status.  The caller owns all memory
+ * and hands scratch space in as an nn_arena.
+ *
+ * Letters, used in every shape comment:
+ *
+ *	B	sequences of a batch			N	events of a batch, all sequences
+ *	V	views (a user at one "now")		M	pairs (view, event it attends over)
+ *	S	samples of a task				J	columns (items) of a next_item task
+ *	E	item width						Pg Pa	property widths in gates, attention
+ *	U	profile width					Q	context width
+ *	H	hidden							W	state width: H, or 2H if bidirectional
+ *	R	user vector width, W + U (+ Q with context_in_vector)
+ *	A1 A2	hidden widths of the attention
+ *
+ * A *sequence* is a run of one user's events, oldest first.  A *view* is a
+ * prefix of a sequence seen at one moment: it attends over the first
+ * view_length events and yields one user vector.  Many views share one pass
+ * of the LSTM.  When serving, one sequence has one view over all of it.
+ *
+ * Matrices are row-major float32, [rows, cols]; vectors are rows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_NN_H
+#define DUPN_NN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NN_MAX_NAME		64		/* bytes of a feature or task name, with the NUL */
+#define NN_MAX_TENSOR	192		/* bytes of a tensor name, with the NUL */
+#define NN_MAX_FEATURES 32		/* features of a group */
+#define NN_MAX_TASKS	16
+#define NN_MAX_LAYERS	4		/* hidden layers of a head */
+#define NN_MAX_TENSORS	1024
+#define NN_MAX_BAG		32		/* ids of a multi-hot value */
+#define NN_MAX_WIDTH	4096	/* of any layer, embedding or group */
+
+typedef enum nn_status
+{
+	NN_OK = 0,
+	NN_NO_MEMORY,				/* the arena is too small */
+	NN_BAD_CONFIG,				/* nn_config_parse: see its message */
+	NN_BAD_BATCH,				/* an id, offset or length out of range */
+	NN_BAD_FILE,				/* safetensors: malformed or hostile bytes */
+	NN_NOT_FINITE,				/* NaN or infinity where a number must be */
+	NN_ABORTED					/* the abort callback said stop */
+} nn_status;
+
+extern const char *nn_status_text(nn_status status);
+
+/* ------------------------------------------------------------------------
+ * Configuration: config.c
+ * ------------------------------------------------------------------------ */
+
+typedef enum nn_group
+{
+	NN_ITEM, NN_PROPERTY, NN_PROFILE, NN_CONTEXT
+} nn_group;
+
+#define NN_GROUPS 4
+
+#define NN_USE_GATES		1
+#define NN_USE_ATTENTION	2
+#define NN_USE_BOTH			3
+
+typedef struct nn_feature
+{
+	char		name[NN_MAX_NAME];
+	int64_t		vocab;			/* rows of its table, missing and unknown included */
+	int			dim;			/* columns of its table */
+	bool		multi;			/* a value is a bag of ids */
+	int			use;			/* NN_USE_*, properties only */
+	int			shares;			/* context: the item feature whose table it reads,
+								 * or -1 (JSON key "table": that feature's name) */
+} nn_feature;
+
+typedef enum nn_kind
+{
+	NN_BINARY, NN_RANK, NN_MULTICLASS, NN_NEXT_ITEM
+} nn_kind;
+
+typedef struct nn_task
+{
+	char		name[NN_MAX_NAME];
+	nn_kind		kind;
+	float		weight;			/* of its loss in the total */
+	int			n_candidate;	/* item features of the candidate, 0: none */
+	int			candidate[NN_MAX_FEATURES]; /* indices into the item group */
+	int			candidate_dim;	/* C: width of the candidate's projection */
+	int			n_hidden;
+	int			hidden[NN_MAX_LAYERS];
+	int			features;		/* F: named numbers of a sample */
+	int			classes;		/* multiclass */
+	bool		repeat;			/* next_item: the repeat term (JSON "repeat") */
+} nn_task;
+
+typedef struct nn_config
+{
+	int			hidden;			/* H */
+	bool		bidirectional;
+	int			attention[2];	/* A1, A2 */
+	int			recency;		/* buckets of attention.recency, 0: no such bias */
+	int			recency_rows;	/* its rows: behaviour types, at least 1 */
+	int			lag;			/* buckets of attention.lag, 0: no such bias */
+	bool		item_sum;		/* "item_encoding": "sum" instead of concatenation */
+	bool		context_in_vector;	/* r = [.. ; u ; q] */
+	int			n_feature[NN_GROUPS];
+	nn_feature	feature[NN_GROUPS][NN_MAX_FEATURES];
+	int			n_task;
+	nn_task		task[NN_MAX_TASKS];
+
+	/* derived by nn_config_parse */
+	int			E, Pg, Pa, U, Q, W, R;
+} nn_config;
+
+/*
+ * Parse a configuration: the JSON object of a golden case and of a stored
+ * version.  On NN_BAD_CONFIG, message (of message_size bytes) says what is
+ * wrong and where.  Every size is checked against the limits above.
+ */
+extern nn_status nn_config_parse(nn_config *config, const char *json, size_t length,
+								 char *message, size_t message_size);
+
+/* ------------------------------------------------------------------------
+ * Parameters: params.c
+ *
+ * All parameters are one array of floats; nn_layout says which tensor lies
+ * where.  Dense tensors come first, in the order of NETWORK.md, then the
+ * tables (embeddings and item biases), whose gradients are sparse by row.
+ * There are no gaps, so that the array is also a run of a safetensors file.
+ * ------------------------------------------------------------------------ */
+
+typedef struct nn_tensor
+{
+	char		name[NN_MAX_TENSOR];
+	int			rank;			/* 1 or 2 dimensions in files */
+	int64_t		rows, cols;		/* a vector is [1, n], an item bias [V, 1] */
+	size_t		offset;			/* in floats */
+	bool		table;
+} nn_tensor;
+
+typedef struct nn_lstm_tensors
+{
+	int			weight_item;	/* [4H, E] gate rows i f g o */
+	int			weight_property;	/* [3H, Pg] rows i f o; -1 when Pg is 0 */
+	int			weight_hidden;	/* [4H, H] */
+	int			bias;			/* [4H] */
+} nn_lstm_tensors;
+
+typedef struct nn_task_tensors
+{
+	int			candidate_weight, candidate_bias;
+	int			hidden_weight[NN_MAX_LAYERS], hidden_bias[NN_MAX_LAYERS];
+	int			output_weight, output_bias;
+	int			intercept;
+	int			query_weight, query_bias;
+	int			item_bias[NN_MAX_FEATURES];
+	int			repeat_recency; /* [recency_rows, recency] */
+	int			repeat_count;	/* [5], directly behind repeat_recency */
+} nn_task_tensors;
+
+typedef struct nn_layout
+{
+	int			n;
+	nn_tensor	tensor[NN_MAX_TENSORS];
+	size_t		floats;			/* of all parameters */
+	size_t		dense_floats;	/* of the dense ones, which come first */
+	int			first_table;	/* index of the first table */
+
+	/* where things are; -1: this network has none */
+	int			table[NN_GROUPS][NN_MAX_FEATURES];
+	nn_lstm_tensors lstm[2];	/* forward, reverse */
+	int			attention_weight[3];
+	int			attention_bias[2];
+	int			attention_recency, attention_lag;
+	nn_task_tensors task[NN_MAX_TASKS];
+} nn_layout;
+
+extern nn_status nn_layout_make(nn_layout *layout, const nn_config *config);
+extern int	nn_layout_find(const nn_layout *layout, const char *name);	/* -1: none */
+
+/*
+ * Start values (NETWORK.md, Training defaults): embeddings N(0, .05), weights
+ * uniform +-sqrt(3 / fan-in), recurrent blocks orthogonal, forget bias 1, rank
+ * output bias .5, attention.lag falling by 2 a bucket, other biases 0.
+ * base_rate[t] in (0, 1) sets the intercept, or output bias, of a rank or
+ * binary task t to its logit; NULL or 0: leave at 0.  scratch: 2 * H * H floats.
+ */
+extern void nn_init(const nn_config *config, const nn_layout *layout, float *param,
+					uint64_t seed, const float *base_rate, float *scratch);
+
+/* ------------------------------------------------------------------------
+ * Batches
+ * ------------------------------------------------------------------------ */
+
+/* The ids of one feature, for n rows.  offsets NULL: one id per row. */
+typedef struct nn_ids
+{
+	const int32_t *values;
+	const int64_t *offsets;		/* [n + 1] */
+} nn_ids;
+
+/* One term of a sample's wide part: logit[column] += value * param. */
+typedef struct nn_wide
+{
+	int32_t		column;
+	int32_t		param;			/* floats behind the start of repeat.recency */
+	float		value;
+} nn_wide;
+
+/*
+ * The samples of one task.
+ *
+ * next_item: the first `shared` columns are compared with every sample; a
+ * column behind them only with the samples that list it in `extra` (sampled
+ * softmax: a sample's targets and window items).  `hidden` lists shared
+ * columns that do not count for a sample (accidental hits: they are among its
+ * extras).  log_q, if not NULL, is subtracted from a column's logit in the
+ * loss, never in the logits handed out.  Full softmax: shared == columns.
+ * The loss of a sample is sum over its targets of target weight times
+ * (log-sum-exp - logit), times the sample's weight.
+ */
+typedef struct nn_samples
+{
+	int			n;				/* S */
+	const int32_t *view;		/* [S] */
+	const float *weight;		/* [S], NULL: all 1 */
+	const float *label;			/* [S] binary, rank: 0 or 1; NULL when serving */
+	const int32_t *label_class; /* [S] multiclass; NULL when serving */
+	nn_ids		candidate[NN_MAX_FEATURES]; /* [S] in the order of task.candidate */
+	const float *features;		/* [S, F] already z-scored */
+
+	int			columns;		/* J */
+	int			shared;
+	nn_ids		column[NN_MAX_FEATURES];	/* [J] per item feature */
+	const float *log_q;			/* [J] */
+	const int64_t *target_offsets;	/* [S + 1]; NULL when serving */
+	const int32_t *target;		/* columns */
+	const float *target_weight;
+	const int64_t *extra_offsets;	/* [S + 1]; NULL: none */
+	const int32_t *extra;		/* columns >= shared, the targets among them */
+	const int64_t *hidden_offsets;	/* [S + 1]; NULL: none */
+	const int32_t *hidden;		/* columns < shared */
+	const int64_t *wide_offsets;	/* [S + 1]; NULL: none */
+	const nn_wide *wide;
+} nn_samples;
+
+typedef struct nn_batch
+{
+	int			sequences;		/* B */
+	const int64_t *offsets;		/* [B + 1] events of sequence b */
+	nn_ids		item[NN_MAX_FEATURES];	/* [N] */
+	nn_ids		property[NN_MAX_FEATURES];	/* [N] */
+
+	int			views;			/* V */
+	const int32_t *view_sequence;	/* [V], not decreasing */
+	const int32_t *view_length; /* [V] events attended over, from the oldest; the
+								 * whole sequence when bidirectional */
+	const int64_t *view_offsets;	/* [V + 1] prefix sums of view_length */
+	const uint8_t *recency;		/* [M] bucket of now - time of the event */
+	const uint8_t *lag;			/* [M] bucket of how many events came after it */
+	nn_ids		profile[NN_MAX_FEATURES];	/* [V] */
+	nn_ids		context[NN_MAX_FEATURES];	/* [V] */
+
+	nn_samples	samples[NN_MAX_TASKS];	/* n == 0: no sample of that task */
+} nn_batch;
+
+/* Check every id, offset and length of a batch against the configuration. */
+extern nn_status nn_batch_check(const nn_config *config, const nn_batch *batch);
+
+/* ------------------------------------------------------------------------
+ * Forward and backward: user.c (encoding, LSTM, attention), heads in their files
+ * ------------------------------------------------------------------------ */
+
+/* A bump allocator over the caller's memory; base NULL only counts. */
+typedef struct nn_arena
+{
+	char	   *base;			/* 64-byte aligned */
+	size_t		size;
+	size_t		used;			/* also beyond size, so that it tells the need */
+} nn_arena;
+
+typedef struct nn_dropout
+{
+	float		item;			/* on e_t */
+	float		vector;			/* on r */
+	float		hidden;			/* after the hidden layers of heads */
+	uint64_t	seed;			/* a new one for every step */
+} nn_dropout;
+
+/* What a call of forward or backward works with. */
+typedef struct nn_run
+{
+	const nn_config *config;
+	const nn_layout *layout;
+	const float *param;
+	const nn_dropout *dropout;	/* NULL: none */
+	bool		backward;		/* forward keeps what backward needs */
+	bool		(*abort) (void *); /* polled at least every 2 GFLOP; NULL: never */
+	void	   *abort_arg;
+} nn_run;
+
+typedef struct nn_task_acts
+{
+	float	   *logit;			/* [S], [S, classes], or [S, shared] then extras */
+	float	   *extra_logit;	/* next_item: one per entry of samples.extra */
+	float	   *weights;		/* rank: [S, F] the non-negative weights */
+	float	   *query;			/* next_item: [S, E] */
+	double		loss;			/* mean over samples, not times the task's weight */
+	/* the implementation's own */
+	float	   *x, *h[NN_MAX_LAYERS], *mask[NN_MAX_LAYERS], *candidate, *column,
+			   *column_bias, *probability;
+} nn_task_acts;
+
+typedef struct nn_acts
+{
+	float	   *state;			/* [N, W] in the order of the batch's events */
+	float	   *attention;		/* [M] */
+	float	   *score;			/* [M] before the softmax */
+	float	   *vector;			/* [V, R] before dropout */
+	float	   *dvector;		/* [V, R] gradient, filled by the heads' backward */
+	nn_task_acts task[NN_MAX_TASKS];
+	double		loss;			/* sum over tasks of weight * loss */
+	void	   *own;			/* the implementation's own */
+} nn_acts;
+
+/*
+ * Encode the batch's sequences and compute a user vector per view.  Memory
+ * comes from the arena and lives until the caller resets it.  With
+ * arena->base NULL nothing is computed and arena->used tells the need of this
+ * call; that is how callers size their arena: the same calls, counted.
+ */
+extern nn_status nn_user_forward(const nn_run *run, const nn_batch *batch,
+								 nn_arena *arena, nn_acts *acts);
+
+/*
+ * One task's head for its samples over user vectors [V, R] (acts->vector in
+ * training, stored vectors in serving).  Fills acts->task[t]; the loss only
+ * where the samples have labels.
+ */
+extern nn_status nn_task_forward(const nn_run *run, int t, const nn_samples *samples,
+								 int views, const float *vector,
+								 nn_arena *arena, nn_task_acts *acts);
+
+/* Both for all tasks that have samples; acts->loss. */
+extern nn_status nn_forward(const nn_run *run, const nn_batch *batch,
+							nn_arena *arena, nn_acts *acts);
+
+/*
+ * Gradients mirror the parameters: value has layout->floats.  For each table
+ * the rows that were touched are listed once in touched[i][0 .. n_touched[i]),
+ * i counted from layout->first_table; mark tells which are listed.
+ * nn_grad_clear costs only what was touched.
+ */
+typedef struct nn_grad
+{
+	float	   *value;
+	int		   n_tables;
+	int64_t    *n_touched;		/* [n_tables] */
+	int32_t   **touched;		/* [n_tables][rows] */
+	uint8_t   **mark;			/* [n_tables][rows] */
+} nn_grad;
+
+extern nn_status nn_grad_make(nn_grad *grad, const nn_layout *layout, nn_arena *arena);
+extern void nn_grad_clear(nn_grad *grad, const nn_layout *layout);
+
+/* d(sum of task weight * loss) / d parameter, added to grad.  After nn_forward with run->backward. */
+extern nn_status nn_backward(const nn_run *run, const nn_batch *batch,
+							 nn_arena *arena, nn_acts *acts, nn_grad *grad);
+
+/* ------------------------------------------------------------------------
+ * Serving: pieces of a head that depend on the item or the user alone
+ * ------------------------------------------------------------------------ */
+
+/*
+ * scores[j] = query . e_j + b_j for n items given by their ids.  One product
+ * per table, then one look-up per item and feature: the encodings e_j are
+ * never built.  query [E]; scratch: layout rows of all item tables, floats
+ * (nn_item_scores_scratch).
+ */
+extern size_t nn_item_scores_scratch(const nn_config *config);
+extern nn_status nn_item_scores(const nn_run *run, int t, const float *query,
+								const nn_ids *item, int64_t n, float *scratch, float *scores);
+
+/* e [E] of one item given by its ids, one nn_ids per item feature, row `row`. */
+extern void nn_item_encode(const nn_config *config, const nn_layout *layout, const float *param,
+						   const nn_ids *item, int64_t row, float *e);
+
+/* b_j of one item. */
+extern float nn_item_bias(const nn_config *config, const nn_layout *layout, const float *param,
+						  int t, const nn_ids *item, int64_t row);
+
+/* ------------------------------------------------------------------------
+ * Optimizers: optimizer.c
+ * ------------------------------------------------------------------------ */
+
+typedef enum nn_optimizer_kind
+{
+	NN_ADAM, NN_ADAGRAD
+} nn_optimizer_kind;
+
+typedef struct nn_optimizer
+{
+	nn_optimizer_kind kind;
+	float		learning_rate;
+	float		beta1, beta2, epsilon;
+	float		l2;				/* on weights and touched rows, never on biases */
+	float		clip;			/* norm of the whole gradient, 0: none */
+	int64_t		step;			/* steps taken */
+	float	   *m;				/* [layout->floats] Adam only */
+	float	   *v;				/* [layout->floats] */
+} nn_optimizer;
+
+/*
+ * One step.  Tables are lazy: rows that the gradient did not touch cost
+ * nothing and do not move.  Returns NN_NOT_FINITE and changes nothing when the
+ * gradient is not finite.  *norm, if not NULL, is the norm before clipping.
+ */
+extern nn_status nn_optimizer_step(nn_optimizer *optimizer, const nn_layout *layout,
+								   float *param, nn_grad *grad, float *norm);
+
+/* ------------------------------------------------------------------------
+ * Metrics: metrics.c.  Ties share their mean rank everywhere.
+ * ------------------------------------------------------------------------ */
+
+/* Area under the ROC curve; NAN without both classes.  order: n int32 scratch. */
+extern double nn_auc(const float *score, const float *label, int64_t n, int32_t *order);
+
+/* Mean of the AUC of each group that has both classes, weighted by its samples;
+ * group ids need not be sorted.  order: n int32 scratch. */
+extern double nn_grouped_auc(const float *score, const float *label, const int32_t *group,
+							 int64_t n, int32_t *order);
+extern double nn_log_loss(const float *probability, const float *label, int64_t n);
+
+/* confusion[label * classes + argmax]; returns the accuracy. */
+extern double nn_accuracy(const float *logit, const int32_t *label_class, int64_t n, int classes,
+						  int64_t *confusion);
+
+/* 1 + how many of n scores are greater + half of the others that are equal;
+ * -INFINITY marks a column that is not ranked; a NaN counts as greater. */
+extern double nn_rank_of(const float *scores, int64_t n, int64_t target);
+extern double nn_hit(double rank, int k);	/* HR@k: 1 when rank <= k */
+extern double nn_ndcg(double rank, int k);	/* 1 / log2(1 + rank) when rank <= k */
+extern double nn_reciprocal_rank(double rank);
+
+/* ------------------------------------------------------------------------
+ * Random numbers: random.h is the implementation; seeds mean the same everywhere
+ * ------------------------------------------------------------------------ */
+
+extern uint64_t nn_random_u64(uint64_t *state); /* splitmix64 */
+extern double nn_random_uniform(uint64_t *state);	/* [0, 1) */
+extern double nn_random_normal(uint64_t *state);
+
+/* ------------------------------------------------------------------------
+ * Files: safetensors.c
+ * ------------------------------------------------------------------------ */
+
+typedef enum nn_dtype
+{
+	NN_F32, NN_F64, NN_I32, NN_I64, NN_U8
+} nn_dtype;
+
+typedef struct nn_file_tensor
+{
+	char		name[NN_MAX_TENSOR];
+	nn_dtype	dtype;
+	int			rank;
+	int64_t		shape[2];
+	int64_t		count;			/* elements */
+	size_t		begin, end;		/* bytes from the start of the file */
+} nn_file_tensor;
+
+/* An opened file: pointers into the caller's bytes. */
+typedef struct nn_file
+{
+	const char *data;
+	size_t		size;
+	int			n;
+	nn_file_tensor tensor[NN_MAX_TENSORS];
+	const char *metadata;		/* the JSON text of __metadata__, or NULL */
+	size_t		metadata_length;
+} nn_file;
+
+/*
+ * Check and index a file.  Hostile bytes give NN_BAD_FILE: every offset,
+ * shape product, order, overlap and hole is checked.  tokens is scratch for
+ * the JSON parser (jsmn), at least NN_FILE_TOKENS * sizeof(jsmntok_t) bytes.
+ */
+#define NN_FILE_SCRATCH ((size_t) 1 << 20)
+extern nn_status nn_file_open(nn_file *file, const void *data, size_t size,
+							  void *scratch, size_t scratch_size,
+							  char *message, size_t message_size);
+extern const nn_file_tensor *nn_file_find(const nn_file *file, const char *name);
+extern const void *nn_file_data(const nn_file *file, const nn_file_tensor *tensor);
+
+/* A metadata string, unescaped into out; its length, or -1 when absent or too long. */
+extern int64_t nn_file_metadata(const nn_file *file, const char *key, char *out, size_t out_size,
+								void *scratch, size_t scratch_size);
+
+/*
+ * Write the 8-byte length and the JSON header for n tensors (begin and end
+ * are filled in, in the order given, without gaps).  metadata is a ready JSON
+ * object or NULL.  The header is padded with spaces so that the data begin at
+ * a multiple of 64.  Returns the bytes needed, which is where the data begin;
+ * writes only when out_size is enough.
+ */
+extern size_t nn_file_header(nn_file_tensor *tensor, int n, const char *metadata,
+							 char *out, size_t out_size);
+
+#endif							/* DUPN_NN_H */

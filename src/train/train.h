@@ -1,0 +1,212 @@
+/*-------------------------------------------------------------------------
+ *
+ * train.h
+ *	  From tables to a new version
+ *
+ *	  job.c		  the worker: connects, waits, reports, gives way, ends
+ *	  dataset.c	  reads the relations, learns vocabularies, encodes
+ *	  samples.c	  which views and samples each task trains and is judged on
+ *	  trainer.c	  epochs, early stopping
+ *	  evaluate.c  metrics as served, with intervals
+ *	  baseline.c  what a GROUP BY would have said on the same split
+ *	  estimate.c  dupn_estimate
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_TRAIN_H
+#define DUPN_TRAIN_H
+
+#include "model/model.h"
+
+/* ---------------- job.c ---------------- */
+
+typedef struct Job
+{
+	int64		id;
+	int32		model_id;
+	char	   *action;			/* train, finetune, refresh, evaluate */
+	Jsonb	   *options;
+	MemoryContext context;
+} Job;
+
+/*
+ * Called in every loop: answers interrupts, and every quarter of a second
+ * gives way to DROP DATABASE, DROP EXTENSION and cancellation.  Callable with
+ * and without a transaction.
+ */
+extern void job_check(void);
+
+/* The same as an nn abort callback: true when the job must stop soon. */
+extern bool job_should_stop(void *arg);
+
+/*
+ * Report; written to the job row at most every two seconds, in a transaction
+ * of its own, so never call it inside one (job_check is fine there).
+ * fraction: of the whole job, 0 .. 1.  loss: {"task": ratio, ...} or NULL.
+ */
+extern void job_progress(const char *phase, double fraction, double events_per_second,
+						 const char *loss);
+
+/* A line kept with the job: warnings about data, and at the end the sentence. */
+extern void job_note(const char *format,...) pg_attribute_printf(1, 2);
+
+/* ---------------- dataset.c ---------------- */
+
+typedef struct User
+{
+	int64		start;			/* of its rows in events */
+	int64		n;
+	Cell		key;
+	uint32		hash;			/* of the key: splits hold-out users */
+} User;
+
+/* Rows of a task's samples relation, in the order of users and time. */
+typedef struct SampleRows
+{
+	int64		n;
+	int32	   *user;			/* index; users without events have n = 0 rows */
+	TimestampTz *time;
+	float	   *label;
+	float	   *weight;			/* or NULL */
+	float	   *features;		/* [n, F] raw, then z-scored in place */
+	IdColumn	candidate[NN_MAX_FEATURES]; /* per item feature of the task's candidate */
+	int32	   *item;			/* catalogue index of the candidate, -1 */
+	IdColumn	context[NN_MAX_FEATURES];	/* context columns that the samples have */
+	int64		nulls;			/* rows skipped: NULL user, time or label */
+} SampleRows;
+
+/* How a multiclass task's label becomes a class. */
+typedef struct Levels
+{
+	int			classes;
+	char	  **class_name;
+	bool		number;			/* cut into levels by bounds, else by vocabulary */
+	Vocabulary	vocabulary;		/* cell -> class */
+	double	   *bounds;			/* [classes - 1], or [n_within, classes - 1] */
+	Vocabulary	within;			/* cell -> row of bounds; n_within 0: one row for all */
+	int64		n_within;
+	Cell	   *within_key;
+} Levels;
+
+typedef struct Dataset
+{
+	const Model *model;
+	FeatureSet *set;			/* learned */
+	MemoryContext context;
+	EventTable *events;			/* user after user, each in window order */
+	double	   *label_number[NN_MAX_TASKS]; /* multiclass from events: the label's number per event */
+	Cell	   *label_cell[NN_MAX_TASKS];	/* or its cell */
+	Cell	   *within_cell[NN_MAX_TASKS];
+	uint8	   *where[NN_MAX_TASKS];	/* events-based tasks: may the event be a target; NULL: all */
+	int64		n_users;
+	User	   *users;
+	IdRow	   *profile;		/* [n_users], NULL without profile features */
+	Catalogue	catalogue;
+	SampleRows	rows[NN_MAX_TASKS];
+	Levels		levels[NN_MAX_TASKS];	/* multiclass tasks */
+	TimestampTz cut;			/* samples at or after it are held out */
+	TimestampTz last_time;		/* of all events */
+	int64		events_before_cut;
+	int64		bytes,
+				spilled;		/* memory and spill file, for the job row */
+} Dataset;
+
+/* Reads, finds the cut, learns, encodes.  Manages transactions. */
+extern Dataset *dataset_load(const Job *job, const Model *model);
+
+/* ---------------- samples.c ---------------- */
+
+typedef enum Split
+{
+	SPLIT_TRAIN,
+	SPLIT_STOP,					/* decides early stopping */
+	SPLIT_REPORT				/* is reported */
+} Split;
+
+/* One moment of one user with what is to be predicted there. */
+typedef struct Moment
+{
+	int32		user;
+	uint8		split;
+	TimestampTz time;			/* of the target: its events are those strictly before */
+	int64		end;			/* row behind the last event strictly before time */
+	int32		task;			/* -1: targets [target, n_target) are events of the next instant
+								 * for every events-based task; else a row of rows[task] */
+	int64		target;
+	int32		n_target;
+} Moment;
+
+typedef struct Moments
+{
+	int64		n;
+	Moment	   *moment;			/* by user, then time */
+	int64		count[3][NN_MAX_TASKS]; /* samples per split and task */
+} Moments;
+
+extern Moments *moments_make(const Dataset *data);
+
+/* label of an event for a multiclass task from events, -1: none */
+extern int	event_class(const Dataset *data, int task, int64 event);
+
+/* ---------------- trainer.c, evaluate.c, baseline.c ---------------- */
+
+typedef struct Metric
+{
+	int			task;
+	const char *source;			/* "model" or a baseline's name */
+	const char *metric;			/* "hr@10", "auc", .. */
+	const char *slice;			/* "all", "repeat", "new" */
+	double		value,
+				low,
+				high;			/* 95 % interval, bootstrap by user */
+	double		difference,
+				difference_low,
+				difference_high;	/* model minus this source, paired by user */
+	int64		n;				/* samples */
+} Metric;
+
+typedef struct Metrics
+{
+	int			n;
+	int			capacity;
+	Metric	   *metric;
+} Metrics;
+
+/*
+ * Per-sample results of one scorer on the reported samples of a task, in the
+ * same order for every scorer: what the bootstrap and the paired intervals are
+ * made from.
+ */
+typedef struct Results
+{
+	const char *source;
+	int64		n;
+	double	   *rank;			/* next_item: mean rank of each target */
+	float	   *score;			/* binary: a score or probability */
+	int32	   *predicted;		/* multiclass: class; -1 never right */
+	float	   *log_loss;		/* where the scorer gives probabilities, else NULL */
+} Results;
+
+typedef struct Judged
+{
+	int			task;
+	int64		n;
+	int32	   *user;			/* dense user index, not decreasing */
+	float	   *weight;			/* 1/size of a target group */
+	float	   *label;			/* binary */
+	int32	   *label_class;	/* multiclass */
+	uint8	   *repeat;			/* next_item: target was in the user's history before */
+	int			n_results;
+	Results    *results;		/* [0] is the model */
+} Judged;
+
+/* evaluate.c: turn per-sample results into metrics with intervals. */
+extern void judge(const Judged *judged, const ModelTask *task, int classes, uint64 seed, Metrics *metrics);
+
+/* baseline.c: add a Results per baseline for the reported moments of a task. */
+extern void baselines(const Dataset *data, const Moments *moments, int task, Judged *judged);
+
+/* Train, evaluate, store, publish; job_note says in one sentence what came of it. */
+extern void train_run(Job *job);
+
+#endif							/* DUPN_TRAIN_H */
