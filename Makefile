@@ -46,9 +46,9 @@ TRACK = -MMD -MP
 
 # Goals that need no PostgreSQL at this moment: the network alone, and the
 # scripts that install PostgreSQL first.  Everything else is PGXS.
-PLAIN_GOALS = check demo bench check-valgrind unit golden mutation nn dist
+PLAIN_GOALS = check demo bench check-valgrind unit unit-programs golden mutation nn dist
 
-ifneq ($(filter $(PLAIN_GOALS),$(MAKECMDGOALS)),)
+ifneq ($(filter $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS)),)
 
 .PHONY: $(PLAIN_GOALS)
 
@@ -89,7 +89,9 @@ $(NN_BUILD)/test/%: $(NN_BUILD)/test/%.o $(UNIT_SHARED) $(NN_LIB)
 
 .PRECIOUS: $(NN_BUILD)/test/%.o
 
-unit: $(UNIT_TESTS)
+unit-programs: $(UNIT_TESTS)
+
+unit: unit-programs
 	@test/tools/tap $(if $(VALGRIND),--exec 'valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite') $(UNIT_TESTS)
 
 golden: $(NN_BUILD)/test/golden
@@ -104,7 +106,7 @@ dist:
 	git archive --format zip --prefix=dupn-$(EXTVERSION)/ -o dupn-$(EXTVERSION).zip HEAD
 
 # Goals of the two kinds on one command line: hand the others on.
-OTHER_GOALS = $(filter-out $(PLAIN_GOALS),$(MAKECMDGOALS))
+OTHER_GOALS = $(filter-out $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS))
 ifneq ($(OTHER_GOALS),)
 .PHONY: $(OTHER_GOALS)
 $(OTHER_GOALS):
