@@ -40,4 +40,13 @@ extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
 #define DUPN_WORKER_FLAGS 0
 #endif
 
+/* soft errors came with 16 */
+#if PG_VERSION_NUM >= 160000
+#define dupn_name_list(string) stringToQualifiedNameList((string), NULL)
+#define dupn_parse_type(string, type, typmod) parseTypeString((string), (type), (typmod), NULL)
+#else
+#define dupn_name_list(string) stringToQualifiedNameList(string)
+#define dupn_parse_type(string, type, typmod) parseTypeString((string), (type), (typmod), false)
+#endif
+
 #endif							/* DUPN_COMPAT_H */

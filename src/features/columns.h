@@ -38,6 +38,7 @@ typedef struct ColumnReader
 typedef struct RowReader
 {
 	const FeatureSet *set;
+	const Relations *relations;
 	int			time;			/* attnum, 0: none */
 	Oid			time_type;
 	int			user;
@@ -57,8 +58,13 @@ typedef struct RowReader
 extern RowReader *row_reader(const FeatureSet *set, const Relations *relations,
 							 TupleDesc tupdesc, const char *what, MemoryContext context);
 
-/* time column to timestamptz in the model's zone; NULL or infinite: error naming the column */
+/* Time column to timestamptz in the model's zone; an infinite one stays infinite
+ * (TIMESTAMP_NOT_FINITE), the caller skips it. */
 extern TimestampTz row_time(const RowReader *reader, Datum value);
+
+/* `now` as a value p of the time column's type such that column < p says "strictly
+ * before now" also for timestamp and date columns. */
+extern Datum time_parameter(const FeatureSet *set, Oid time_type, TimestampTz now);
 
 /* the cells of a group's features, for training, which learns before it encodes */
 extern void row_cells(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
@@ -70,21 +76,30 @@ extern void row_encode(RowReader *reader, nn_group group, const Datum *values, c
 					   int32 *n, int32 (*id)[NN_MAX_BAG]);
 
 /*
- * The select list "e.<user>, e.<time>, e.<item key>, e.<cols>, c.<cols>" in
- * which features FROM_EVENTS come from e and features FROM_CATALOG from c.
- */
-extern void append_event_columns(StringInfo sql, const FeatureSet *set, const Relations *relations,
-								 bool with_user);
-
-/*
  * SELECT of one user's window: $1 user, $2 now (strictly before), the last
  * max_events + 1 rows WITH TIES, newest first, joined to the catalog after the
  * limit.  The operators are the column types' own btree ones.
  */
 extern char *window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type);
 
-/* SELECT of all events ordered by user and time, for training. */
-extern char *training_query(const FeatureSet *set, const Relations *relations);
+/*
+ * SELECT user, time, item key and the features FROM_EVENTS of all events,
+ * ordered by user and time, for training; extra: more columns of events
+ * (labels), NULL-terminated, or NULL.  Features FROM_CATALOG are not in it:
+ * the data set has the catalogue in memory.
+ */
+extern char *training_query(const FeatureSet *set, const Relations *relations, char **extra);
+
+/* SELECT of the key and the item features (FROM_EVENTS ones too, where it has them)
+ * of the catalog; with_key: only of the row whose key is $1. */
+extern char *catalog_query(const FeatureSet *set, const Relations *relations, bool with_key);
+
+/* SELECT of the key and the features of the profile; with_key as above. */
+extern char *profile_query(const FeatureSet *set, const Relations *relations, bool with_key);
+
+/* The relation of a stored qualified name and a column of it; errors name them. */
+extern Oid	relation_oid(const char *name);
+extern Oid	column_type(Oid relation, const char *relation_name, const char *column);
 
 /* Print "left op right" with the default btree equality or < operator of a type, qualified. */
 extern void append_operator(StringInfo sql, const char *left, Oid type, int strategy, const char *right);

@@ -46,8 +46,8 @@ typedef struct CellType
 	char		typalign;
 } CellType;
 
-/* Fill in for a column type (domains are looked through).  as_id: numbers are
- * to be read as ids, by their text. */
+/* Fill in for a column type (domains are looked through).  as_id: a numeric is
+ * to be read as an id, by its text, since a double would lose digits. */
 extern void cell_type_init(CellType *celltype, Oid type, bool as_id, MemoryContext context);
 
 /* CELL_NULL for NULL and NaN. */
@@ -57,7 +57,7 @@ extern Cell cell_from_datum(CellType *celltype, Datum value, bool isnull);
  * the first ones.  A scalar type gives one.  Returns how many. */
 extern int	cells_from_datum(CellType *celltype, Datum value, bool isnull, Cell *cells);
 
-extern double cell_number(Cell cell);	/* CELL_NUMBER and CELL_INTEGER alike: see kind */
+extern double cell_number(Cell cell, CellKind kind);	/* NAN for CELL_NULL and CELL_HASH */
 extern Cell cell_from_number(double number);
 extern Cell cell_from_text(const char *text);	/* as CELL_HASH reads it */
 extern uint64 cell_hash(Cell cell); /* well mixed; the same on every machine and version */
@@ -139,6 +139,9 @@ extern int32 feature_encode(const Feature *feature, Cell cell);
 /* Encode n cells of a multi-hot value; ids are sorted and distinct, an empty
  * bag stays empty, NULL array is an empty bag.  Returns how many. */
 extern int	feature_encode_bag(const Feature *feature, const Cell *cells, int n, int32 *ids);
+
+/* vocab of the encodings that need no counting: hash, bands (n_bounds set), fixed */
+extern void feature_set_vocab(const FeatureSet *set, Feature *feature);
 
 extern int	feature_default_dim(const Feature *feature, bool item_key, bool next_item);
 extern int32 vocabulary_find(const Vocabulary *vocabulary, Cell cell);	/* id, or ID_UNKNOWN */

@@ -110,9 +110,9 @@ typedef struct IdRow
 extern int	batch_add_view(BatchBuilder *builder, int length, TimestampTz now,
 						   const IdRow *profile, const IdRow *context, const IdDropout *dropout);
 
-/* Distinct items of rows [start, start + n), newest first; returns how many. */
-extern int	window_items(const EventTable *table, int64 start, int n, TimestampTz now,
-						 WindowItem *items);
+/* Distinct catalogue items of rows [start, start + n), newest first; returns how many. */
+extern int	window_items(const FeatureSet *set, const EventTable *table, int64 start, int n,
+						 TimestampTz now, WindowItem *items);
 
 /* The batch, valid until the next reset; its samples are the caller's to fill in. */
 extern nn_batch *batch_finish(BatchBuilder *builder);

@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * vocabulary.c
+ *	  Learning vocabularies and bands from training data
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "features/feature.h"
+
+#include "port/pg_bitutils.h"
+#include "utils/memutils.h"
+
+typedef struct CountEntry
+{
+	Cell		cell;
+	int64		count;
+	char		status;
+} CountEntry;
+
+#define SH_PREFIX count
+#define SH_ELEMENT_TYPE CountEntry
+#define SH_KEY_TYPE Cell
+#define SH_KEY cell
+#define SH_HASH_KEY(tb, key) ((uint32) cell_hash(key))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DEFINE
+#define SH_DECLARE
+#include "lib/simplehash.h"
+
+struct VocabularyBuilder
+{
+	MemoryContext context;
+	count_hash *counts;
+	int64		total;
+};
+
+VocabularyBuilder *
+vocabulary_builder(MemoryContext context)
+{
+	VocabularyBuilder *builder = MemoryContextAlloc(context, sizeof(VocabularyBuilder));
+
+	builder->context = context;
+	builder->counts = count_create(context, 1024, NULL);
+	builder->total = 0;
+	return builder;
+}
+
+void
+vocabulary_count(VocabularyBuilder *builder, Cell cell)
+{
+	CountEntry *entry;
+	bool		found;
+
+	if (cell == CELL_NULL)
+		return;
+	entry = count_insert(builder->counts, cell, &found);
+	if (!found)
+		entry->count = 0;
+	entry->count++;
+	builder->total++;
+}
+
+/* The most frequent first, ties by value. */
+static int
+compare_entries(const void *a, const void *b)
+{
+	const CountEntry *x = a;
+	const CountEntry *y = b;
+
+	if (x->count != y->count)
+		return x->count > y->count ? -1 : 1;
+	return x->cell < y->cell ? -1 : x->cell > y->cell;
+}
+
+void
+vocabulary_finish(VocabularyBuilder *builder, Feature *feature, int64 **counts)
+{
+	uint64		members = builder->counts->members;
+	CountEntry *entries;
+	CountEntry *entry;
+	count_iterator iterator;
+	Cell	   *cells;
+	int64		n = 0;
+	int64		kept = 0;
+	int64		kept_total = 0;
+
+	entries = MemoryContextAllocHuge(builder->context, sizeof(CountEntry) * Max(members, 1));
+	count_start_iterate(builder->counts, &iterator);
+	while ((entry = count_iterate(builder->counts, &iterator)) != NULL)
+		if (entry->count >= feature->min_count)
+			entries[n++] = *entry;
+	qsort(entries, n, sizeof(CountEntry), compare_entries);
+	if (n > PG_INT32_MAX - ID_FIRST)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("column \"%s\" has more than %d distinct values", feature->name,
+						PG_INT32_MAX - ID_FIRST),
+				 errhint("Set {\"encodings\": {\"%s\": {\"hash\": 1000000}}}.", feature->name)));
+
+	cells = MemoryContextAllocHuge(builder->context, sizeof(Cell) * Max(n, 1));
+	for (kept = 0; kept < n; kept++)
+	{
+		cells[kept] = entries[kept].cell;
+		kept_total += entries[kept].count;
+	}
+	vocabulary_index(&feature->vocabulary, cells, kept, ID_FIRST, builder->context);
+	feature->vocab = ID_FIRST + kept;
+
+	if (counts != NULL)
+	{
+		*counts = MemoryContextAllocHuge(builder->context, sizeof(int64) * feature->vocab);
+		(*counts)[ID_MISSING] = 0;
+		(*counts)[ID_UNKNOWN] = builder->total - kept_total;
+		for (int64 i = 0; i < kept; i++)
+			(*counts)[ID_FIRST + i] = entries[i].count;
+	}
+	pfree(cells);
+	pfree(entries);
+}
+
+void
+vocabulary_index(Vocabulary *vocabulary, const Cell *cells, int64 n, int32 first_id,
+				 MemoryContext context)
+{
+	int64		capacity = (int64) pg_nextpower2_64(Max(n * 2, 8));
+	Cell	   *keys = MemoryContextAllocHuge(context, sizeof(Cell) * capacity);
+	int32	   *ids = MemoryContextAllocHuge(context, sizeof(int32) * capacity);
+	uint64		mask = capacity - 1;
+
+	for (int64 i = 0; i < capacity; i++)
+	{
+		keys[i] = CELL_NULL;
+		ids[i] = ID_MISSING;
+	}
+	for (int64 i = 0; i < n; i++)
+	{
+		uint64		at = cell_hash(cells[i]) & mask;
+
+		Assert(cells[i] != CELL_NULL);
+		while (keys[at] != CELL_NULL && keys[at] != cells[i])
+			at = (at + 1) & mask;
+		if (keys[at] == cells[i])
+			continue;
+		keys[at] = cells[i];
+		ids[at] = first_id + (int32) i;
+	}
+	vocabulary->capacity = capacity;
+	vocabulary->keys = keys;
+	vocabulary->ids = ids;
+}
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+int
+bands_learn(double *numbers, int64 n, int bands, double *bounds)
+{
+	int			n_bounds = 0;
+
+	qsort(numbers, n, sizeof(double), compare_numbers);
+	for (int b = 1; b < bands && n > 0; b++)
+	{
+		double		bound = numbers[(int64) ((double) n * b / bands + 0.5) - (n * b >= bands)];
+
+		/* the last band must not be empty, and a heavy value makes one bound */
+		if (bound >= numbers[n - 1])
+			break;
+		if (n_bounds == 0 || bound > bounds[n_bounds - 1])
+			bounds[n_bounds++] = bound;
+	}
+	return n_bounds;
+}
