@@ -6,6 +6,7 @@
 #	make unit			tests of the network alone, no server needed
 #	    SANITIZE=1 | VALGRIND=1	the same under sanitizers or valgrind
 #	make golden GOLDEN=folder	compare with the reference values in a folder
+#	make fuzz FUZZ_SECONDS=60	feed the parsers hostile bytes (needs clang)
 #	make mutation			do the unit tests notice altered code?
 #	make check-valgrind		regression tests on a server built with sanitizers
 #	make dist			a release archive
@@ -46,7 +47,7 @@ TRACK = -MMD -MP
 
 # Goals that need no PostgreSQL at this moment: the network alone, and the
 # scripts that install PostgreSQL first.  Everything else is PGXS.
-PLAIN_GOALS = check demo bench check-valgrind unit unit-programs golden mutation nn dist
+PLAIN_GOALS = check demo bench check-valgrind unit unit-programs golden fuzz mutation nn dist
 
 ifneq ($(filter $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS)),)
 
@@ -67,7 +68,9 @@ NN_CFLAGS = -std=gnu11 $(NN_MODE) $(NN_WARNINGS) $(INCLUDES) $(TRACK)
 NN_LIB = $(NN_BUILD)/libdupn_nn.a
 NN_OBJS = $(NN_SRCS:src/nn/%.c=$(NN_BUILD)/%.o)
 UNIT_TESTS = $(patsubst test/unit/%.c,$(NN_BUILD)/test/%,$(sort $(wildcard test/unit/test_*.c)))
-UNIT_SHARED = $(patsubst test/unit/%.c,$(NN_BUILD)/test/%.o,$(filter-out test/unit/test_%.c test/unit/golden.c,$(wildcard test/unit/*.c)))
+UNIT_SHARED = $(patsubst test/unit/%.c,$(NN_BUILD)/test/%.o,$(filter-out test/unit/test_%.c test/unit/fuzz_%.c test/unit/golden.c,$(wildcard test/unit/*.c)))
+FUZZERS = $(sort $(wildcard test/unit/fuzz_*.c))
+FUZZ_SECONDS = 60
 GOLDEN = $(or $(DUPN_DATA),../shared/data)/../golden
 
 nn: $(NN_LIB)
@@ -87,6 +90,9 @@ $(NN_BUILD)/test/%.o: test/unit/%.c
 $(NN_BUILD)/test/%: $(NN_BUILD)/test/%.o $(UNIT_SHARED) $(NN_LIB)
 	$(CC) $(NN_CFLAGS) -o $@ $^ $(BLAS_LIBS)
 
+# test_fuzz_x feeds fuzz_x without a fuzzer.
+$(foreach f,$(FUZZERS:test/unit/fuzz_%.c=%),$(eval $(NN_BUILD)/test/test_fuzz_$(f): $(NN_BUILD)/test/fuzz_$(f).o))
+
 .PRECIOUS: $(NN_BUILD)/test/%.o
 
 unit-programs: $(UNIT_TESTS)
@@ -96,6 +102,18 @@ unit: unit-programs
 
 golden: $(NN_BUILD)/test/golden
 	@$< $(GOLDEN)
+
+# libFuzzer comes with clang; what it finds is left in build/fuzz.
+fuzz: $(FUZZERS:test/unit/%.c=build/fuzz/%)
+	@for fuzzer in $^; do \
+		mkdir -p $$fuzzer.corpus && \
+		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ $$fuzzer.corpus || exit 1; \
+	done
+
+build/fuzz/%: test/unit/%.c $(NN_SRCS) $(wildcard src/nn/*.h)
+	@mkdir -p $(@D)
+	clang -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined $(NN_WARNINGS) $(INCLUDES) -o $@ \
+		$< $(NN_SRCS) $(BLAS_LIBS)
 
 mutation:
 	@test/mutation/run
@@ -124,7 +142,7 @@ $(error no PostgreSQL to build for: install its server headers (Debian: postgres
 endif
 
 # PostgreSQL before 16 leaves PGDLLEXPORT empty, which hides the entry points.
-PG_CPPFLAGS = $(INCLUDES) $(TRACK) -DPGDLLEXPORT='__attribute__((visibility("default")))'
+PG_CPPFLAGS = $(INCLUDES) $(TRACK) -DDUPN_VERSION='"$(EXTVERSION)"' -DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CFLAGS = -std=gnu11 -fvisibility=hidden -Wno-declaration-after-statement $(WARNINGS)
 SHLIB_LINK = -Wl,--exclude-libs,ALL -Wl,-Bsymbolic $(BLAS_LIBS)
 EXTRA_CLEAN = $(OBJS:.o=.d) build

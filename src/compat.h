@@ -27,8 +27,16 @@
 
 /* a materialized set-returning function; 15.1 has it in core */
 #if PG_VERSION_NUM < 150000
+#define DUPN_OWN_MATERIALIZED_SRF
 extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
 #define InitMaterializedSRF(fcinfo, flags) dupn_init_materialized_srf(fcinfo)
+#endif
+
+/* "schema"."name" to a list of names; a malformed one is an error */
+#if PG_VERSION_NUM >= 160000
+#define dupn_qualified_name_list(string) stringToQualifiedNameList(string, NULL)
+#else
+#define dupn_qualified_name_list(string) stringToQualifiedNameList(string)
 #endif
 
 /* a job's owner without LOGIN can be connected as only from 17 on */
