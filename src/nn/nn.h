@@ -452,7 +452,7 @@ extern double nn_ndcg(double rank, int k);	/* 1 / log2(1 + rank) when rank <= k 
 extern double nn_reciprocal_rank(double rank);
 
 /* ------------------------------------------------------------------------
- * Random numbers: random.h is the implementation; seeds mean the same everywhere
+ * Random numbers: random.c.  A seed means the same numbers everywhere
  * ------------------------------------------------------------------------ */
 
 extern uint64_t nn_random_u64(uint64_t *state); /* splitmix64 */
@@ -491,8 +491,8 @@ typedef struct nn_file
 
 /*
  * Check and index a file.  Hostile bytes give NN_BAD_FILE: every offset,
- * shape product, order, overlap and hole is checked.  tokens is scratch for
- * the JSON parser (jsmn), at least NN_FILE_TOKENS * sizeof(jsmntok_t) bytes.
+ * shape product, order, overlap and hole is checked.  scratch is for the JSON
+ * parser's tokens; NN_FILE_SCRATCH bytes, aligned as by malloc, are enough.
  */
 #define NN_FILE_SCRATCH ((size_t) 1 << 20)
 extern nn_status nn_file_open(nn_file *file, const void *data, size_t size,
