@@ -8,7 +8,8 @@
 #	make golden GOLDEN=folder	compare with the reference values in a folder
 #	make fuzz FUZZ_SECONDS=60	feed the parsers hostile bytes (needs clang)
 #	make mutation			do the unit tests notice altered code?
-#	make check-valgrind		regression tests on a server built with sanitizers
+#	make check-sanitize		regression tests on a server built with sanitizers,
+#	make check-valgrind		and under valgrind; both build PostgreSQL first
 #	make dist			a release archive
 #
 # Settings: PG_CONFIG=path, WERROR=1 (warnings are errors), BLAS=shared (link
@@ -47,7 +48,7 @@ TRACK = -MMD -MP
 
 # Goals that need no PostgreSQL at this moment: the network alone, and the
 # scripts that install PostgreSQL first.  Everything else is PGXS.
-PLAIN_GOALS = check demo bench check-valgrind unit unit-programs golden fuzz mutation nn dist
+PLAIN_GOALS = check demo bench check-sanitize check-valgrind unit unit-programs golden fuzz mutation nn dist
 
 ifneq ($(filter $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS)),)
 
@@ -56,8 +57,8 @@ ifneq ($(filter $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS)),)
 check demo bench:
 	@test/tools/$@
 
-check-valgrind:
-	@test/tools/sanitizer-server
+check-sanitize check-valgrind:
+	@test/tools/sanitizer-server $(@:check-%=%)
 
 # ---- the network as a library, and its tests ----
 
