@@ -183,4 +183,34 @@ extern char *image_features_json(const FeatureSet *set, const Relations *relatio
 extern char *image_config_json(const FeatureSet *set, const Model *model, const int *classes,
 							   int64 catalogue_size);
 
+/* ---------------- version.c: the life of a version ---------------- */
+
+typedef struct VersionFacts
+{
+	int64		parameters;
+	int64		events;			/* rows trained on, with their users and items */
+	int64		users;
+	int64		items;
+	TimestampTz cut;			/* of the hold-out; DT_NOBEGIN: none */
+	TimestampTz trained_until;	/* DT_NOBEGIN: no event */
+	double		seconds;
+	const char *kernel;
+} VersionFacts;
+
+/*
+ * A new version of a model in state "building", noted in the job's row: its
+ * number.  For jobs: a transaction of its own, so call it outside of one.
+ */
+extern int32 version_create(int32 model_id, int64 job_id, int64 seed, Jsonb *options);
+
+/*
+ * Make a stored version "ready" with its facts and, if asked, let it serve.
+ * Inside the caller's transaction, which may also insert the metrics; the
+ * model's row is locked until it ends.
+ */
+extern void version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool publish);
+
+/* Let a ready version serve, remembering the one before.  Inside a transaction. */
+extern void version_publish(const char *model_name, int32 model_id, int32 version);
+
 #endif							/* DUPN_MODEL_H */

@@ -50,6 +50,17 @@ extern void job_progress(const char *phase, double fraction, double events_per_s
 /* A line kept with the job: warnings about data, and at the end the sentence. */
 extern void job_note(const char *format,...) pg_attribute_printf(1, 2);
 
+/* Bytes of temporary files in use, shown in the job row. */
+extern void job_spilled(int64 bytes);
+
+/*
+ * A short transaction in which SQL on the user's relations may run: as the
+ * model's owner, in a security-restricted operation, with a snapshot pushed.
+ * SQL on _dupn goes through owner_begin as everywhere.
+ */
+extern void job_begin(void);
+extern void job_commit(void);
+
 /* ---------------- dataset.c ---------------- */
 
 typedef struct User
