@@ -69,6 +69,9 @@ typedef struct User
 	int64		n;
 	Cell		key;
 	uint32		hash;			/* of the key: splits hold-out users */
+	TimestampTz hold_out;		/* samples and events before it train; at or after it
+								 * they are held out (DT_NOEND: none is) */
+	TimestampTz report;			/* last_event: at or after it, reported; before, STOP */
 } User;
 
 /* Rows of a task's samples relation, in the order of users and time. */
@@ -79,7 +82,9 @@ typedef struct SampleRows
 	TimestampTz *time;
 	float	   *label;
 	float	   *weight;			/* or NULL */
-	float	   *features;		/* [n, F] raw, then z-scored in place */
+	float	   *features;		/* [n, F] z-scored */
+	float	   *mean;			/* [F] of the training samples */
+	float	   *scale;			/* [F] by which (value - mean) is multiplied */
 	IdColumn	candidate[NN_MAX_FEATURES]; /* per item feature of the task's candidate */
 	int32	   *item;			/* catalogue index of the candidate, -1 */
 	IdColumn	context[NN_MAX_FEATURES];	/* context columns that the samples have */
@@ -111,11 +116,14 @@ typedef struct Dataset
 	uint8	   *where[NN_MAX_TASKS];	/* events-based tasks: may the event be a target; NULL: all */
 	int64		n_users;
 	User	   *users;
-	IdRow	   *profile;		/* [n_users], NULL without profile features */
+	IdColumn	profile[NN_MAX_FEATURES];	/* [n_users] per profile feature */
 	Catalogue	catalogue;
+	uint8	   *known;			/* [J] in the catalog relation or in a training event;
+								 * the others are no columns of training */
 	SampleRows	rows[NN_MAX_TASKS];
 	Levels		levels[NN_MAX_TASKS];	/* multiclass tasks */
-	TimestampTz cut;			/* samples at or after it are held out */
+	TimestampTz cut;			/* samples at or after it are held out; DT_NOEND with
+								 * last_event, see User */
 	TimestampTz last_time;		/* of all events */
 	int64		events_before_cut;
 	int64		bytes,
@@ -125,13 +133,18 @@ typedef struct Dataset
 /* Reads, finds the cut, learns, encodes.  Manages transactions. */
 extern Dataset *dataset_load(const Job *job, const Model *model);
 
+/* The ids of a user's profile, and of the context of a row of a task's samples. */
+extern void dataset_profile(const Dataset *data, int32 user, IdRow *row);
+extern void dataset_context(const Dataset *data, int task, int64 sample, IdRow *row);
+
 /* ---------------- samples.c ---------------- */
 
 typedef enum Split
 {
 	SPLIT_TRAIN,
 	SPLIT_STOP,					/* decides early stopping */
-	SPLIT_REPORT				/* is reported */
+	SPLIT_REPORT,				/* is reported */
+	SPLIT_SPARE					/* held out beyond what is evaluated: for refit only */
 } Split;
 
 /* One moment of one user with what is to be predicted there. */
@@ -151,7 +164,7 @@ typedef struct Moments
 {
 	int64		n;
 	Moment	   *moment;			/* by user, then time */
-	int64		count[3][NN_MAX_TASKS]; /* samples per split and task */
+	int64		count[4][NN_MAX_TASKS]; /* samples per split and task */
 } Moments;
 
 extern Moments *moments_make(const Dataset *data);
