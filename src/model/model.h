@@ -176,12 +176,21 @@ typedef struct ImagePiece
 extern void image_store(int32 model_id, int32 version, const char *metadata,
 						ImagePiece *pieces, int n);
 
-/* JSON texts for metadata (escaped by the caller as metadata strings). */
+/* JSON texts, and the metadata object for image_store made of the two. */
 extern char *image_features_json(const FeatureSet *set, const Relations *relations,
 								 const char *model_name, const ImageTask *task,
 								 const nn_config *config);
 extern char *image_config_json(const FeatureSet *set, const Model *model, const int *classes,
 							   int64 catalogue_size);
+extern char *image_metadata(const char *config, const char *features);
+
+/*
+ * The item features of a task's candidate: those its options name, else all
+ * where the samples have the item's key, else those the samples have.
+ * Returns how many; 0 for tasks without a candidate.
+ */
+extern int	task_candidate(const Model *model, const FeatureSet *set, const ModelTask *task,
+						   int candidate[NN_MAX_FEATURES]);
 
 /* ---------------- version.c: the life of a version ---------------- */
 
