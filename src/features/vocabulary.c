@@ -167,7 +167,7 @@ bands_learn(double *numbers, int64 n, int bands, double *bounds)
 	qsort(numbers, n, sizeof(double), compare_numbers);
 	for (int b = 1; b < bands && n > 0; b++)
 	{
-		double		bound = numbers[(int64) ((double) n * b / bands + 0.5) - (n * b >= bands)];
+		double		bound = numbers[Max((n * b + bands - 1) / bands - 1, 0)];
 
 		/* the last band must not be empty, and a heavy value makes one bound */
 		if (bound >= numbers[n - 1])

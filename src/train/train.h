@@ -215,6 +215,8 @@ typedef struct Judged
 {
 	int			task;
 	int64		n;
+	int64	   *moment;			/* index into Moments, not decreasing */
+	int64	   *target;			/* event row, or row of rows[task] */
 	int32	   *user;			/* dense user index, not decreasing */
 	float	   *weight;			/* 1/size of a target group */
 	float	   *label;			/* binary */

@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *	  The queries that read the user's relations
+ *
+ * Every name is quoted and every operator qualified: a query means the same
+ * under any search_path.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "features/columns.h"
+
+#include "access/stratnum.h"
+#include "catalog/namespace.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/typcache.h"
+#include "utils/varlena.h"
+#include "nodes/makefuncs.h"
+
+Oid
+relation_oid(const char *name)
+{
+	RangeVar   *range = makeRangeVarFromNameList(dupn_name_list(name));
+	Oid			relation = RangeVarGetRelid(range, NoLock, true);
+
+	if (!OidIsValid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation %s does not exist", name),
+				 errhint("The model names it; restore or rename the relation, or create the model anew.")));
+	return relation;
+}
+
+Oid
+column_type(Oid relation, const char *relation_name, const char *column)
+{
+	AttrNumber	attnum = get_attnum(relation, column);
+
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of relation %s does not exist", column, relation_name),
+				 errhint("The model reads it; restore or rename the column, or create the model anew.")));
+	return get_atttype(relation, attnum);
+}
+
+/* An operator of the type's default btree family, as OPERATOR(schema.name). */
+static void
+append_btree_operator(StringInfo sql, Oid left, Oid right, int strategy)
+{
+	TypeCacheEntry *entry = lookup_type_cache(left, TYPECACHE_BTREE_OPFAMILY);
+	Oid			operator = InvalidOid;
+
+	if (OidIsValid(entry->btree_opf))
+		operator = get_opfamily_member(entry->btree_opf, entry->btree_opintype,
+									   left == right ? entry->btree_opintype : right, strategy);
+	if (!OidIsValid(operator))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type %s has no btree operator for type %s",
+						format_type_be(left), format_type_be(right))));
+	appendStringInfo(sql, " OPERATOR(%s.%s) ",
+					 quote_identifier(get_namespace_name(get_func_namespace(get_opcode(operator)))),
+					 get_opname(operator));
+}
+
+void
+append_operator(StringInfo sql, const char *left, Oid type, int strategy, const char *right)
+{
+	appendStringInfoString(sql, left);
+	append_btree_operator(sql, type, type, strategy);
+	appendStringInfoString(sql, right);
+}
+
+/* "alias.column" for the features of a group and source, each behind a comma */
+static void
+append_features(StringInfo sql, const FeatureSet *set, nn_group group, FeatureSource source,
+				const char *alias, const char *except)
+{
+	for (int f = 0; f < set->n[group]; f++)
+	{
+		const Feature *feature = &set->f[group][f];
+
+		if (feature->source == source && strcmp(feature->name, except) != 0)
+			appendStringInfo(sql, ", %s.%s", alias, quote_identifier(feature->name));
+	}
+}
+
+static void
+append_event_columns(StringInfo sql, const FeatureSet *set, const Relations *relations,
+					 const char *alias)
+{
+	appendStringInfo(sql, "%s.%s", alias, quote_identifier(relations->time_column));
+	appendStringInfo(sql, ", %s.%s", alias, quote_identifier(relations->item_key));
+	append_features(sql, set, NN_ITEM, FROM_EVENTS, alias, relations->item_key);
+	append_features(sql, set, NN_PROPERTY, FROM_EVENTS, alias, relations->item_key);
+}
+
+static bool
+needs_catalog(const FeatureSet *set)
+{
+	for (int f = 0; f < set->n[NN_ITEM]; f++)
+		if (set->f[NN_ITEM][f].source == FROM_CATALOG)
+			return true;
+	return false;
+}
+
+/*
+ * The inner query is a plain descending scan of an index on (user, time); the
+ * row behind the window is read for the first gap, and all rows of the last
+ * instant, among which C chooses.
+ */
+char *
+window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type)
+{
+	StringInfoData sql;
+	StringInfoData time;
+	StringInfoData user;
+
+	initStringInfo(&sql);
+	initStringInfo(&time);
+	initStringInfo(&user);
+	appendStringInfo(&time, "e.%s", quote_identifier(relations->time_column));
+	appendStringInfo(&user, "e.%s", quote_identifier(relations->user_column));
+
+	appendStringInfoString(&sql, "SELECT e.*");
+	append_features(&sql, set, NN_ITEM, FROM_CATALOG, "c", "");
+	appendStringInfoString(&sql, " FROM (SELECT ");
+	append_event_columns(&sql, set, relations, "e");
+	appendStringInfo(&sql, " FROM %s e WHERE ", relations->events);
+	append_operator(&sql, user.data, user_type, BTEqualStrategyNumber, "$1");
+	appendStringInfoString(&sql, " AND ");
+	append_operator(&sql, time.data, time_type, BTLessStrategyNumber, "$2");
+	appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES) e",
+					 time.data, set->max_events + 1);
+	if (needs_catalog(set))
+	{
+		Oid			item_type = column_type(relation_oid(relations->events), relations->events,
+											relations->item_key);
+		Oid			key_type = column_type(relation_oid(relations->catalog), relations->catalog,
+										   relations->catalog_key);
+
+		/* one row an item, whatever the catalog holds */
+		appendStringInfo(&sql, " LEFT JOIN LATERAL (SELECT * FROM %s c WHERE c.%s",
+						 relations->catalog, quote_identifier(relations->catalog_key));
+		append_btree_operator(&sql, key_type, item_type, BTEqualStrategyNumber);
+		appendStringInfo(&sql, "e.%s LIMIT 1) c ON true", quote_identifier(relations->item_key));
+	}
+	return sql.data;
+}
+
+char *
+training_query(const FeatureSet *set, const Relations *relations, char **extra)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT e.%s, ", quote_identifier(relations->user_column));
+	append_event_columns(&sql, set, relations, "e");
+	for (int i = 0; extra != NULL && extra[i] != NULL; i++)
+		appendStringInfo(&sql, ", e.%s", quote_identifier(extra[i]));
+	appendStringInfo(&sql, " FROM %s e ORDER BY e.%s, e.%s", relations->events,
+					 quote_identifier(relations->user_column),
+					 quote_identifier(relations->time_column));
+	return sql.data;
+}
+
+char *
+catalog_query(const FeatureSet *set, const Relations *relations, bool with_key)
+{
+	StringInfoData sql;
+	Oid			catalog = relation_oid(relations->catalog);
+	const char *key = quote_identifier(relations->catalog_key);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT c.%s", key);
+	for (int f = 1; f < set->n[NN_ITEM]; f++)
+	{
+		const char *name = set->f[NN_ITEM][f].name;
+
+		if (strcmp(name, relations->catalog_key) != 0 &&
+			get_attnum(catalog, name) > 0)
+			appendStringInfo(&sql, ", c.%s", quote_identifier(name));
+	}
+	appendStringInfo(&sql, " FROM %s c", relations->catalog);
+	if (with_key)
+	{
+		StringInfoData left;
+
+		initStringInfo(&left);
+		appendStringInfo(&left, "c.%s", key);
+		appendStringInfoString(&sql, " WHERE ");
+		append_operator(&sql, left.data,
+						column_type(catalog, relations->catalog, relations->catalog_key),
+						BTEqualStrategyNumber, "$1 LIMIT 1");
+	}
+	return sql.data;
+}
+
+char *
+profile_query(const FeatureSet *set, const Relations *relations, bool with_key)
+{
+	StringInfoData sql;
+	const char *key = quote_identifier(relations->profile_key);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT p.%s", key);
+	append_features(&sql, set, NN_PROFILE, FROM_PROFILE, "p", relations->profile_key);
+	appendStringInfo(&sql, " FROM %s p", relations->profile);
+	if (with_key)
+	{
+		StringInfoData left;
+
+		initStringInfo(&left);
+		appendStringInfo(&left, "p.%s", key);
+		appendStringInfoString(&sql, " WHERE ");
+		append_operator(&sql, left.data,
+						column_type(relation_oid(relations->profile), relations->profile,
+									relations->profile_key),
+						BTEqualStrategyNumber, "$1 LIMIT 1");
+	}
+	return sql.data;
+}

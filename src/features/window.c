@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * window.c
+ *	  Encoded events in window order
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "features/window.h"
+
+#include "utils/memutils.h"
+
+static const nn_group event_groups[2] = {NN_ITEM, NN_PROPERTY};
+
+/* repalloc for arrays that may pass 1 GB */
+static void *
+enlarge(MemoryContext context, void *array, int64 capacity, size_t width)
+{
+	size_t		size = mul_size(Max(capacity, 1), width);
+
+	return array ? repalloc_huge(array, size) : MemoryContextAllocHuge(context, size);
+}
+
+static void
+id_column_reserve(IdColumn *column, MemoryContext context, int64 n)
+{
+	if (n <= column->values_capacity)
+		return;
+	column->values_capacity = Max(n, column->values_capacity * 2);
+	column->values = enlarge(context, column->values, column->values_capacity, sizeof(int32));
+}
+
+/* Append row number `row` with n ids. */
+static void
+id_column_append(IdColumn *column, MemoryContext context, bool multi, int64 row,
+				 const int32 *ids, int n)
+{
+	id_column_reserve(column, context, column->n_values + n);
+	memcpy(column->values + column->n_values, ids, sizeof(int32) * n);
+	column->n_values += n;
+	if (!multi)
+		return;
+	if (row + 2 > column->offsets_capacity)
+	{
+		column->offsets_capacity = Max(row + 2, column->offsets_capacity * 2);
+		column->offsets = enlarge(context, column->offsets, column->offsets_capacity,
+								  sizeof(int64));
+	}
+	if (row == 0)
+		column->offsets[0] = 0;
+	column->offsets[row + 1] = column->n_values;
+}
+
+EventTable *
+event_table(const FeatureSet *set, MemoryContext context)
+{
+	EventTable *table = MemoryContextAllocZero(context, sizeof(EventTable));
+
+	table->context = context;
+	return table;
+}
+
+void
+event_table_reset(EventTable *table)
+{
+	table->n = 0;
+	for (int g = 0; g < 2; g++)
+		for (int f = 0; f < NN_MAX_FEATURES; f++)
+			table->feature[g][f].n_values = 0;
+}
+
+void
+event_table_append(EventTable *table, const FeatureSet *set, const EventRow *row)
+{
+	int64		at = table->n;
+
+	if (at == table->capacity)
+	{
+		table->capacity = Max(128, table->capacity * 2);
+		table->time = enlarge(table->context, table->time, table->capacity, sizeof(TimestampTz));
+		table->item = enlarge(table->context, table->item, table->capacity, sizeof(int32));
+	}
+	table->time[at] = row->time;
+	table->item[at] = row->item;
+
+	for (int g = 0; g < 2; g++)
+		for (int f = 0; f < set->n[event_groups[g]]; f++)
+		{
+			const Feature *feature = &set->f[event_groups[g]][f];
+			IdColumn   *column = &table->feature[g][f];
+			int32		ids[2] = {ID_MISSING, ID_MISSING};
+
+			if (feature->source == FROM_TIME)
+			{
+				/* the gap is known after sorting, the recency when there is a now */
+				if (f == set->daypart)
+					id_column_append(column, table->context, true, at, ids,
+									 daypart_ids(row->time, set->tz, ids));
+				else
+					id_column_append(column, table->context, false, at, ids, 1);
+			}
+			else if (feature->multi)
+				id_column_append(column, table->context, true, at, row->id[g][f], row->n[g][f]);
+			else
+				id_column_append(column, table->context, false, at, row->id[g][f], 1);
+		}
+	table->n++;
+}
+
+/* ---------------- window order ---------------- */
+
+typedef struct OrderKey
+{
+	TimestampTz time;
+	uint64		hash;
+	int64		row;
+} OrderKey;
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	const OrderKey *x = a;
+	const OrderKey *y = b;
+
+	if (x->time != y->time)
+		return x->time < y->time ? -1 : 1;
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
+	return x->row < y->row ? -1 : x->row > y->row;
+}
+
+static uint64
+row_hash(const EventTable *table, const FeatureSet *set, int64 row)
+{
+	uint64		hash = 0;
+
+	for (int g = 0; g < 2; g++)
+		for (int f = 0; f < set->n[event_groups[g]]; f++)
+		{
+			const IdColumn *column = &table->feature[g][f];
+			bool		multi = set->f[event_groups[g]][f].multi;
+			int64		begin = multi ? column->offsets[row] : row;
+			int64		end = multi ? column->offsets[row + 1] : row + 1;
+
+			/* derived from time: the same within an instant, or not known yet */
+			if (set->f[event_groups[g]][f].source == FROM_TIME)
+				continue;
+			for (int64 i = begin; i < end; i++)
+				hash = cell_hash((Cell) (hash ^ (uint64) column->values[i]));
+			hash = cell_hash((Cell) (hash + f + 1));
+		}
+	return hash;
+}
+
+static void
+permute_column(IdColumn *column, bool multi, int64 start, const OrderKey *order, int64 n)
+{
+	int32	   *values;
+
+	if (!multi)
+	{
+		values = palloc_extended(sizeof(int32) * n, MCXT_ALLOC_HUGE);
+		for (int64 i = 0; i < n; i++)
+			values[i] = column->values[order[i].row];
+		memcpy(column->values + start, values, sizeof(int32) * n);
+	}
+	else
+	{
+		int64		base = column->offsets[start];
+		int64		count = column->offsets[start + n] - base;
+		int64	   *offsets = palloc_extended(sizeof(int64) * n, MCXT_ALLOC_HUGE);
+		int64		at = 0;
+
+		values = palloc_extended(sizeof(int32) * Max(count, 1), MCXT_ALLOC_HUGE);
+		for (int64 i = 0; i < n; i++)
+		{
+			int64		begin = column->offsets[order[i].row];
+			int64		length = column->offsets[order[i].row + 1] - begin;
+
+			memcpy(values + at, column->values + begin, sizeof(int32) * length);
+			at += length;
+			offsets[i] = base + at;
+		}
+		memcpy(column->values + base, values, sizeof(int32) * count);
+		memcpy(column->offsets + start + 1, offsets, sizeof(int64) * n);
+		pfree(offsets);
+	}
+	pfree(values);
+}
+
+void
+event_table_sort(EventTable *table, const FeatureSet *set, int64 start,
+				 TimestampTz previous, bool has_previous)
+{
+	int64		n = table->n - start;
+	bool		sorted = true;
+
+	for (int64 i = start + 1; i < table->n && sorted; i++)
+		sorted = table->time[i - 1] < table->time[i];
+	if (!sorted)
+	{
+		OrderKey   *order = palloc_extended(sizeof(OrderKey) * n, MCXT_ALLOC_HUGE);
+		int32	   *items = palloc_extended(sizeof(int32) * n, MCXT_ALLOC_HUGE);
+
+		for (int64 i = 0; i < n; i++)
+		{
+			order[i].time = table->time[start + i];
+			order[i].hash = row_hash(table, set, start + i);
+			order[i].row = start + i;
+		}
+		qsort(order, n, sizeof(OrderKey), compare_keys);
+		for (int64 i = 0; i < n; i++)
+			items[i] = table->item[order[i].row];
+		for (int64 i = 0; i < n; i++)
+		{
+			table->time[start + i] = order[i].time;
+			table->item[start + i] = items[i];
+		}
+		for (int g = 0; g < 2; g++)
+			for (int f = 0; f < set->n[event_groups[g]]; f++)
+				permute_column(&table->feature[g][f], set->f[event_groups[g]][f].multi,
+							   start, order, n);
+		pfree(items);
+		pfree(order);
+	}
+
+	if (set->gap >= 0)
+	{
+		int32	   *gap = table->feature[1][set->gap].values;
+
+		for (int64 i = start; i < table->n; i++)
+		{
+			gap[i] = gap_id(table->time[i], previous, has_previous);
+			previous = table->time[i];
+			has_previous = true;
+		}
+	}
+}
+
+int64
+event_window(const EventTable *table, const FeatureSet *set,
+			 int64 start, int64 end, TimestampTz now, int *n)
+{
+	int64		low = start;
+	int64		high = end;
+
+	while (low < high)
+	{
+		int64		middle = low + (high - low) / 2;
+
+		if (table->time[middle] < now)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*n = (int) Min(low - start, set->max_events);
+	return low - *n;
+}
+
+/*
+ * The items of a window for the repeat term, newest first.  An open hash of
+ * positions in items, since a window may hold a thousand events.
+ */
+int
+window_items(const FeatureSet *set, const EventTable *table, int64 start, int n,
+			 TimestampTz now, WindowItem *items)
+{
+	int16		slot[2048];
+	int			capacity = 16;
+	int			found = 0;
+
+	while (capacity < 2 * n && capacity < (int) lengthof(slot))
+		capacity *= 2;
+	memset(slot, -1, sizeof(int16) * capacity);
+
+	for (int64 row = start + n - 1; row >= start; row--)
+	{
+		int32		item = table->item[row];
+		int			at;
+
+		if (item < 0)
+			continue;
+		at = (int) (cell_hash(item) & (capacity - 1));
+		while (slot[at] >= 0 && items[slot[at]].item != item)
+			at = (at + 1) & (capacity - 1);
+		if (slot[at] >= 0)
+		{
+			items[slot[at]].count++;
+			continue;
+		}
+		slot[at] = (int16) found;
+		items[found].item = item;
+		items[found].recency = time_bucket(now - table->time[row]);
+		items[found].count = 1;
+		items[found].type = 0;
+		if (set->types > 1)
+		{
+			const IdColumn *type = &table->feature[1][0];
+
+			if (!set->f[NN_PROPERTY][0].multi)
+				items[found].type = type->values[row];
+			else if (type->offsets[row + 1] > type->offsets[row])
+				items[found].type = type->values[type->offsets[row]];
+		}
+		found++;
+	}
+	return found;
+}
