@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/shmem.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 140000
@@ -56,5 +57,11 @@ extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
 #define dupn_name_list(string) stringToQualifiedNameList(string)
 #define dupn_parse_type(string, type, typmod) parseTypeString((string), (type), (typmod), false)
 #endif
+
+/* arrays that may pass 1 GB, zeroed, never of no bytes */
+#define palloc0_array_huge(type, n) \
+	((type *) MemoryContextAllocExtended(CurrentMemoryContext, \
+										 mul_size(sizeof(type), Max((Size) (n), 1)), \
+										 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO))
 
 #endif							/* DUPN_COMPAT_H */
