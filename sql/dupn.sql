@@ -426,7 +426,7 @@ LEFT JOIN LATERAL (
 		AND y.task OPERATOR(pg_catalog.=) x.task AND y.metric OPERATOR(pg_catalog.=) x.metric
 		AND y.slice OPERATOR(pg_catalog.=) x.slice AND y.source OPERATOR(pg_catalog.<>) 'model'
 	-- the best is the highest, but of a loss the lowest
-	ORDER BY CASE y.metric WHEN 'log_loss' THEN y.value ELSE OPERATOR(pg_catalog.-) y.value END, y.source LIMIT 1) b ON true
+	ORDER BY CASE WHEN y.metric OPERATOR(pg_catalog.=) 'log_loss' THEN y.value ELSE OPERATOR(pg_catalog.-) y.value END, y.source LIMIT 1) b ON true
 WHERE x.source OPERATOR(pg_catalog.=) 'model'
 	AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_metrics IS 'metrics of versions beside the best simple baseline on the same samples: the lowest of log_loss, the highest of all others';

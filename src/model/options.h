@@ -87,11 +87,23 @@ typedef struct TaskOptions
 	char	   *weight_column;	/* samples: or NULL */
 } TaskOptions;
 
-/* NULL jsonb: all defaults.  Results live in the current memory context. */
+/*
+ * NULL jsonb: all defaults.  Results live in the current memory context.  A
+ * time without a zone is read in session_timezone.
+ */
 extern void model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds);
 extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb);
 
-/* A JSON string or number of an object by key as text, NULL when absent or null. */
+/* A JSON string, number or boolean of an object by key as text, NULL when absent or null. */
 extern char *jsonb_object_text(Jsonb *object, const char *key);
+
+/* The same for a value at hand; NULL for null, objects and arrays. */
+extern char *jsonb_value_text(const JsonbValue *value);
+
+/* The keys of an object. */
+extern char **jsonb_object_names(Jsonb *object, int *n);
+
+/* base with the keys of changes put over it; a null removes a key. */
+extern Jsonb *jsonb_object_merge(Jsonb *base, Jsonb *changes);
 
 #endif							/* DUPN_OPTIONS_H */

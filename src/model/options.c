@@ -1,0 +1,517 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *	  Options of a model and of a task: one table each
+ *
+ * A row of a table says where a value goes, what it may be, what it is when
+ * it is not given, and in one line what it means; the line is the hint of
+ * every error about it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <math.h>
+
+#include "hint.h"
+#include "model/options.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+typedef enum OptionType
+{
+	OPTION_BOOL,				/* bool */
+	OPTION_FLAG,				/* bool: one of two words, false is the first */
+	OPTION_CHOICE,				/* int: index of a word */
+	OPTION_INT,					/* int */
+	OPTION_INT64,				/* int64 */
+	OPTION_NUMBER,				/* double */
+	OPTION_INTS,				/* int[] and a count */
+	OPTION_NAME,				/* char * */
+	OPTION_NAMES,				/* char ** and a count */
+	OPTION_OBJECT,				/* Jsonb * */
+	OPTION_HOLDOUT				/* ModelOptions.holdout */
+} OptionType;
+
+#define NO_COUNT	((size_t) -1)
+#define LARGEST		9007199254740991.0	/* 2^53 - 1: exact as a JSON number */
+
+typedef struct Option
+{
+	const char *name;
+	OptionType	type;
+	const char *help;
+	size_t		offset;
+	double		value;			/* default; -1 as the count of a list: not given */
+	double		min,
+				max;			/* of numbers, and of each entry of a list */
+	int			min_entries,
+				max_entries;
+	size_t		count;			/* offset of a list's count, NO_COUNT: fixed length */
+	const int  *list;			/* default of a list of fixed length */
+	const char *word[3];
+	unsigned	kinds;			/* of tasks it applies to */
+} Option;
+
+#define AT(field)	.offset = offsetof(ModelOptions, field)
+#define FIXED		.count = NO_COUNT
+
+static const int default_attention[] = {128, 64};
+
+static const Option model_table[] = {
+	{"hidden", OPTION_INT, "width of the recurrent state", AT(hidden), 128, 1, 1024},
+	{"attention", OPTION_INTS, "widths of the attention's two hidden layers", AT(attention), 0, 1, 1024, 2, 2, FIXED, .list = default_attention},
+	{"max_events", OPTION_INT, "events of a user that are looked at, the latest ones", AT(max_events), 100, 1, 1000},
+	{"bidirectional", OPTION_BOOL, "a second recurrent pass from the newest event to the oldest", AT(bidirectional), false},
+	{"item_encoding", OPTION_FLAG, "whether item columns are put side by side or added up", AT(item_sum), false, .word = {"concat", "sum"}},
+	{"item_dim", OPTION_INT, "width of an added-up item encoding, 0 for the default", AT(item_dim), 0, 0, 1024},
+	{"time", OPTION_FLAG, "time as gaps and a recency bias, or as in the paper", AT(time_paper), false, .word = {"gap", "paper"}},
+	{"activity", OPTION_BOOL, "how many events the window holds, as a profile feature", AT(activity), true},
+	{"context_in_vector", OPTION_BOOL, "whether the context is part of the user vector", AT(context_in_vector), false},
+	{"encodings", OPTION_OBJECT, "how columns are read: {column: \"id\", \"bands\", {\"hash\": n}, {\"bands\": n} or {\"table\": item column}}", AT(encodings)},
+	{"widths", OPTION_OBJECT, "widths of columns' embeddings: {column: width}", AT(widths)},
+	{"uses", OPTION_OBJECT, "where behaviour columns enter: {column: \"gates\", \"attention\" or \"both\"}", AT(uses)},
+	{"min_count", OPTION_INT64, "values seen less often are read as unknown", AT(min_count), 2, 1, 1e9},
+	{"bands", OPTION_INT, "quantile bands that a number is cut into", AT(bands), 20, 2, 1000},
+
+	{"dropout", OPTION_NUMBER, "dropout on item encodings and user vectors", AT(dropout), .3, 0, .95},
+	{"hidden_dropout", OPTION_NUMBER, "dropout after the hidden layers of tasks", AT(hidden_dropout), .2, 0, .95},
+	{"id_dropout", OPTION_NUMBER, "share of item keys read as unknown in training, so that new items work", AT(id_dropout), .05, 0, .95},
+	{"profile_dropout", OPTION_NUMBER, "share of profiles left out in training", AT(profile_dropout), .1, 0, .95},
+	{"context_dropout", OPTION_NUMBER, "share of contexts left out in training", AT(context_dropout), .3, 0, .95},
+	{"optimizer", OPTION_CHOICE, "how weights are moved", AT(optimizer), NN_ADAM, .word = {"adam", "adagrad"}},
+	{"learning_rate", OPTION_NUMBER, "size of a step", AT(learning_rate), 1e-3, 1e-8, 1},
+	{"decay", OPTION_NUMBER, "factor on the learning rate after every epoch", AT(decay), 1, .01, 1},
+	{"l2", OPTION_NUMBER, "pull of weights towards zero", AT(l2), 0, 0, 1},
+	{"clip", OPTION_NUMBER, "largest norm of a gradient, 0 for any", AT(clip), 5, 0, 1e6},
+	{"batch_size", OPTION_INT, "user vectors of a step", AT(batch_size), 256, 1, 65536},
+	{"epochs", OPTION_INT, "passes over the training data, at most", AT(epochs), 20, 1, 10000},
+	{"patience", OPTION_INT, "epochs without improvement before training stops", AT(patience), 2, 1, 10000},
+	{"holdout", OPTION_HOLDOUT, "what is kept for judging: the latest share of samples (more than 0, less than 0.9), \"last_event\", or a time from which on", AT(holdout)},
+	{"holdout_min_events", OPTION_INT, "users with fewer events are not judged", AT(holdout_min_events), 1, 1, 1e9},
+	{"refit", OPTION_BOOL, "whether a last pass learns from what was held out", AT(refit), true},
+	{"seed", OPTION_INT64, "start of the random numbers", AT(seed), 1, 0, LARGEST},
+	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
+};
+
+#undef AT
+#define AT(field)	.offset = offsetof(TaskOptions, field)
+#define COUNT(field) .count = offsetof(TaskOptions, field)
+#define BINARY		(1 << NN_BINARY)
+#define RANK		(1 << NN_RANK)
+#define MULTICLASS	(1 << NN_MULTICLASS)
+#define NEXT_ITEM	(1 << NN_NEXT_ITEM)
+#define SAMPLES		(BINARY | RANK | MULTICLASS)
+#define FOR(set)	.kinds = (set)
+
+static const Option task_table[] = {
+	{"weight", OPTION_NUMBER, "weight of the task's loss among the tasks", AT(weight), 1, 1e-6, 1e6, FOR(SAMPLES | NEXT_ITEM)},
+	{"hidden", OPTION_INTS, "widths of the task's hidden layers", AT(hidden), -1, 1, 1024, 0, NN_MAX_LAYERS, COUNT(n_hidden), FOR(SAMPLES)},
+	{"candidate", OPTION_NAMES, "item columns that describe the candidate", AT(candidate), -1, .max_entries = NN_MAX_FEATURES, COUNT(n_candidate), FOR(BINARY)},
+	{"candidate_dim", OPTION_INT, "width of the candidate's encoding", AT(candidate_dim), 128, 1, 1024, FOR(BINARY)},
+	{"levels", OPTION_INT, "levels that a numeric label is cut into", AT(levels), 7, 2, 100, FOR(MULTICLASS)},
+	{"within", OPTION_NAME, "column within whose values the levels are cut", AT(within), FOR(MULTICLASS)},
+	{"where", OPTION_OBJECT, "which events count: {column: value or [values]}", AT(where), FOR(MULTICLASS | NEXT_ITEM)},
+	{"repeat", OPTION_BOOL, "a term for items the user had before", AT(repeat), true, FOR(NEXT_ITEM)},
+	{"exclude_seen", OPTION_BOOL, "whether metrics rank only items new to the user", AT(exclude_seen), false, FOR(NEXT_ITEM)},
+	{"k", OPTION_INTS, "lengths of lists that metrics look at", AT(k), -1, 1, 1000, 1, 8, COUNT(n_k), FOR(NEXT_ITEM)},
+	{"time_column", OPTION_NAME, "column of the samples with their time", AT(time_column), FOR(SAMPLES)},
+	{"user_column", OPTION_NAME, "column of the samples with their user", AT(user_column), FOR(SAMPLES)},
+	{"weight_column", OPTION_NAME, "column of the samples with their weight", AT(weight_column), FOR(SAMPLES)},
+};
+
+#define FIELD(base, offset, type)	(*(type *) ((char *) (base) + (offset)))
+
+/* ---------------- errors ---------------- */
+
+static void pg_attribute_noreturn()
+wrong_type(const Option *option, const char *wanted)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" must be %s", option->name, wanted),
+			 errhint("%s: %s.", option->name, option->help)));
+}
+
+static double
+checked_number(const Option *option, const JsonbValue *value, bool whole, const char *wanted)
+{
+	double		number;
+
+	if (value->type != jbvNumeric)
+		wrong_type(option, wanted);
+
+	/* a number beyond float8 becomes an infinity, which no range holds */
+	number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+												NumericGetDatum(value->val.numeric)));
+	if (whole && isfinite(number) && number != floor(number))
+		wrong_type(option, wanted);
+	if (!(number >= option->min && number <= option->max))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" must be between %.16g and %.16g",
+						option->name, option->min, option->max),
+				 errhint("%s: %s.", option->name, option->help)));
+	return number;
+}
+
+/* ---------------- values ---------------- */
+
+static int
+word_index(const Option *option, const JsonbValue *value)
+{
+	if (value->type == jbvString)
+		for (int i = 0; i < lengthof(option->word) && option->word[i] != NULL; i++)
+			if (value->val.string.len == strlen(option->word[i]) &&
+				memcmp(value->val.string.val, option->word[i], value->val.string.len) == 0)
+				return i;
+	wrong_type(option, psprintf("\"%s\" or \"%s\"", option->word[0], option->word[1]));
+}
+
+static char *
+name_value(const Option *option, const JsonbValue *value, const char *wanted)
+{
+	if (value->type != jbvString || value->val.string.len == 0)
+		wrong_type(option, wanted);
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static void
+list_value(const Option *option, void *base, const JsonbValue *value)
+{
+	JsonbContainer *array = value->type == jbvBinary ? value->val.binary.data : NULL;
+	bool		names = option->type == OPTION_NAMES;
+	const char *wanted;
+	int			n;
+
+	if (option->count == NO_COUNT)
+		wanted = psprintf("an array of %d whole numbers", option->max_entries);
+	else
+		wanted = psprintf("an array of %d to %d %s", option->min_entries, option->max_entries,
+						  names ? "column names" : "whole numbers");
+	if (array == NULL || !JsonContainerIsArray(array) || JsonContainerIsScalar(array))
+		wrong_type(option, wanted);
+	n = JsonContainerSize(array);
+	if (n < option->min_entries || n > option->max_entries)
+		wrong_type(option, wanted);
+	if (names)
+		FIELD(base, option->offset, char **) = palloc0(sizeof(char *) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue *entry = getIthJsonbValueFromContainer(array, i);
+
+		if (names)
+			FIELD(base, option->offset, char **)[i] = name_value(option, entry, wanted);
+		else
+			(&FIELD(base, option->offset, int))[i] = (int) checked_number(option, entry, true, wanted);
+	}
+	if (option->count != NO_COUNT)
+		FIELD(base, option->count, int) = n;
+}
+
+static void
+holdout_context(void *arg)
+{
+	errcontext("option \"%s\": %s", ((const Option *) arg)->name, ((const Option *) arg)->help);
+}
+
+static void
+holdout_value(const Option *option, ModelOptions *options, const JsonbValue *value)
+{
+	if (value->type == jbvNumeric)
+	{
+		Option		share = *option;
+
+		share.min = -INFINITY;
+		share.max = INFINITY;
+		options->holdout = HOLDOUT_SHARE;
+		options->holdout_share = checked_number(&share, value, false, "");
+		if (!(options->holdout_share > 0 && options->holdout_share < .9))
+			wrong_type(option, "greater than 0 and less than 0.9, \"last_event\", or a time");
+	}
+	else if (value->type == jbvString)
+	{
+		char	   *text = pnstrdup(value->val.string.val, value->val.string.len);
+
+		if (strcmp(text, "last_event") == 0)
+			options->holdout = HOLDOUT_LAST_EVENT;
+		else
+		{
+			ErrorContextCallback callback = {error_context_stack, holdout_context, (void *) option};
+
+			error_context_stack = &callback;
+			options->holdout = HOLDOUT_TIME;
+			options->holdout_time =
+				DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+														ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+			error_context_stack = callback.previous;
+			if (TIMESTAMP_NOT_FINITE(options->holdout_time))
+				wrong_type(option, "a finite time");
+		}
+	}
+	else
+		wrong_type(option, "greater than 0 and less than 0.9, \"last_event\", or a time");
+}
+
+static void
+set_default(const Option *option, void *base)
+{
+	switch (option->type)
+	{
+		case OPTION_BOOL:
+		case OPTION_FLAG:
+			FIELD(base, option->offset, bool) = option->value != 0;
+			break;
+		case OPTION_CHOICE:
+		case OPTION_INT:
+			FIELD(base, option->offset, int) = (int) option->value;
+			break;
+		case OPTION_INT64:
+			FIELD(base, option->offset, int64) = (int64) option->value;
+			break;
+		case OPTION_NUMBER:
+			FIELD(base, option->offset, double) = option->value;
+			break;
+		case OPTION_INTS:
+			if (option->count == NO_COUNT)
+				memcpy(&FIELD(base, option->offset, int), option->list, sizeof(int) * option->max_entries);
+			else
+				FIELD(base, option->count, int) = (int) option->value;
+			break;
+		case OPTION_NAMES:
+			FIELD(base, option->offset, char **) = NULL;
+			FIELD(base, option->count, int) = (int) option->value;
+			break;
+		case OPTION_NAME:
+			FIELD(base, option->offset, char *) = NULL;
+			break;
+		case OPTION_OBJECT:
+			FIELD(base, option->offset, Jsonb *) = NULL;
+			break;
+		case OPTION_HOLDOUT:
+			((ModelOptions *) base)->holdout = HOLDOUT_SHARE;
+			((ModelOptions *) base)->holdout_share = .1;
+			break;
+	}
+}
+
+static void
+set_value(const Option *option, void *base, JsonbValue *value)
+{
+	switch (option->type)
+	{
+		case OPTION_BOOL:
+			if (value->type != jbvBool)
+				wrong_type(option, "true or false");
+			FIELD(base, option->offset, bool) = value->val.boolean;
+			break;
+		case OPTION_FLAG:
+			FIELD(base, option->offset, bool) = word_index(option, value) == 1;
+			break;
+		case OPTION_CHOICE:
+			FIELD(base, option->offset, int) = word_index(option, value);
+			break;
+		case OPTION_INT:
+			FIELD(base, option->offset, int) = (int) checked_number(option, value, true, "a whole number");
+			break;
+		case OPTION_INT64:
+			FIELD(base, option->offset, int64) = (int64) checked_number(option, value, true, "a whole number");
+			break;
+		case OPTION_NUMBER:
+			FIELD(base, option->offset, double) = checked_number(option, value, false, "a number");
+			break;
+		case OPTION_INTS:
+		case OPTION_NAMES:
+			list_value(option, base, value);
+			break;
+		case OPTION_NAME:
+			FIELD(base, option->offset, char *) = name_value(option, value, "the name of a column");
+			break;
+		case OPTION_OBJECT:
+			if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+				wrong_type(option, "a JSON object");
+			FIELD(base, option->offset, Jsonb *) = JsonbValueToJsonb(value);
+			break;
+		case OPTION_HOLDOUT:
+			holdout_value(option, base, value);
+			break;
+	}
+}
+
+/* Fill in base from the table and jsonb; kind is NULL for options that are not a task's. */
+static void
+parse(const Option *table, int n, void *base, Jsonb *jsonb, const nn_kind *kind)
+{
+	static const char *const kind_name[] = {"binary", "rank", "multiclass", "next_item"};
+	char	  **given;
+	int			n_given;
+
+	for (int i = 0; i < n; i++)
+		set_default(&table[i], base);
+	if (jsonb == NULL)
+		return;
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("For example {\"%s\": 64}.", "hidden")));
+
+	given = jsonb_object_names(jsonb, &n_given);
+	for (int g = 0; g < n_given; g++)
+	{
+		JsonbValue *value = getKeyJsonValueFromContainer(&jsonb->root, given[g], strlen(given[g]), NULL);
+		const Option *option = NULL;
+
+		for (int i = 0; i < n && option == NULL; i++)
+			if (strcmp(table[i].name, given[g]) == 0)
+				option = &table[i];
+		if (option == NULL)
+		{
+			const char **names = palloc(sizeof(char *) * n);
+			int			n_names = 0;
+
+			for (int i = 0; i < n; i++)
+				if (kind == NULL || (table[i].kinds & (1 << *kind)))
+					names[n_names++] = table[i].name;
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unrecognized option \"%s\"", given[g]),
+					 errhint("%s", name_hint("option", given[g], names, n_names))));
+		}
+		if (kind != NULL && !(option->kinds & (1 << *kind)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" does not apply to tasks of kind \"%s\"",
+							option->name, kind_name[*kind]),
+					 errhint("%s: %s.", option->name, option->help)));
+		if (value->type != jbvNull)
+			set_value(option, base, value);
+	}
+}
+
+void
+model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds)
+{
+	memset(options, 0, sizeof(*options));
+	parse(model_table, lengthof(model_table), options, jsonb, NULL);
+
+	/* the sum of all item columns needs room as the item key alone does */
+	if (options->item_sum && options->item_dim == 0)
+	{
+		options->item_dim = 32;
+		for (int i = 0; i < n_kinds; i++)
+			if (kinds[i] == NN_NEXT_ITEM)
+				options->item_dim = 64;
+	}
+	else if (!options->item_sum && options->item_dim != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"item_dim\" needs \"item_encoding\": \"sum\""),
+				 errhint("Without it every item column has a width of its own: use \"widths\".")));
+}
+
+void
+task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb)
+{
+	static const int default_k[] = {5, 10, 20};
+
+	memset(options, 0, sizeof(*options));
+	parse(task_table, lengthof(task_table), options, jsonb, &kind);
+
+	/* the paper's hidden layers: two for a click, one for the others */
+	if (options->n_hidden < 0)
+	{
+		options->n_hidden = kind == NN_BINARY ? 2 : kind == NN_NEXT_ITEM ? 0 : 1;
+		for (int i = 0; i < options->n_hidden; i++)
+			options->hidden[i] = 128;
+	}
+	if (options->n_k < 0)
+	{
+		options->n_k = lengthof(default_k);
+		memcpy(options->k, default_k, sizeof(default_k));
+	}
+}
+
+/* ---------------- jsonb ---------------- */
+
+char *
+jsonb_value_text(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+char *
+jsonb_object_text(Jsonb *object, const char *key)
+{
+	JsonbValue *value = NULL;
+
+	if (object != NULL && JB_ROOT_IS_OBJECT(object))
+		value = getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL);
+	return value != NULL ? jsonb_value_text(value) : NULL;
+}
+
+char **
+jsonb_object_names(Jsonb *object, int *n)
+{
+	char	  **names = palloc(sizeof(char *) * (JB_ROOT_COUNT(object) + 1));
+	JsonbIterator *iterator = JsonbIteratorInit(&object->root);
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	*n = 0;
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		if (token == WJB_KEY)
+			names[(*n)++] = pnstrdup(value.val.string.val, value.val.string.len);
+	return names;
+}
+
+/* Push the pairs of an object whose keys `except` lacks and whose values are not null. */
+static void
+push_pairs(JsonbParseState **state, Jsonb *object, Jsonb *except)
+{
+	int			n;
+	char	  **names = jsonb_object_names(object, &n);
+
+	for (int i = 0; i < n; i++)
+	{
+		int			length = strlen(names[i]);
+		JsonbValue	key;
+		JsonbValue *value = getKeyJsonValueFromContainer(&object->root, names[i], length, NULL);
+
+		if (value->type == jbvNull ||
+			(except != NULL && getKeyJsonValueFromContainer(&except->root, names[i], length, NULL) != NULL))
+			continue;
+		key.type = jbvString;
+		key.val.string.val = names[i];
+		key.val.string.len = length;
+		pushJsonbValue(state, WJB_KEY, &key);
+		pushJsonbValue(state, WJB_VALUE, value);
+	}
+}
+
+Jsonb *
+jsonb_object_merge(Jsonb *base, Jsonb *changes)
+{
+	JsonbParseState *state = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(changes))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object")));
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (base != NULL)
+		push_pairs(&state, base, changes);
+	push_pairs(&state, changes, NULL);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
