@@ -13,6 +13,7 @@
 
 #include "features/columns.h"
 #include "model/options.h"
+#include "utils/array.h"
 
 /* ---------------- catalogue.c: rows of _dupn ---------------- */
 
@@ -70,6 +71,16 @@ typedef struct OwnerGuard
 	int			context;
 } OwnerGuard;
 
+/* "binary", "rank", "multiclass", "next_item"; an unknown name is an error. */
+extern const char *task_kind_name(nn_kind kind);
+extern nn_kind task_kind_parse(const char *name);
+
+/* Parse options_json, times in the model's zone; the tasks must be there. */
+extern void model_parse_options(Model *model);
+
+/* A name[] as C strings; a NULL in it is an error that names `what`. */
+extern char **names_from_array(ArrayType *array, const char *what, int *n);
+
 extern void owner_begin(OwnerGuard *guard);
 extern void owner_end(OwnerGuard *guard);
 
@@ -77,6 +88,36 @@ extern void owner_end(OwnerGuard *guard);
  * encodings from column types and options, nothing learned.  Errors name the
  * column.  With check_only everything is resolved as the current user. */
 extern FeatureSet *model_features(const Model *model, MemoryContext context);
+
+/* A relation of a model by its stored name, locked for reading.  InvalidOid
+ * when missing_ok and it is gone; else an error. */
+extern Oid	model_relation(const Model *model, const char *name, bool missing_ok);
+
+/*
+ * Where a column of the event stream is found: in the events, else in the
+ * catalog.  False: in neither.  relation and type may be NULL.
+ */
+extern bool model_column(const Model *model, const char *column,
+						 FeatureSource *source, Oid *relation, Oid *type);
+
+/* Attribute number and type of a user column of a relation, 0: none such. */
+extern AttrNumber relation_column(Oid relation, const char *column, Oid *type);
+
+/*
+ * The item features (indices into the item group) that describe the candidate
+ * of a binary task: the option's, or all that can be had, which is all when
+ * its samples have the item's key, else those that the samples have
+ * themselves.  0: a task without a candidate.  Returns how many.
+ */
+extern int	task_candidates(const Model *model, const FeatureSet *set, const ModelTask *task,
+							int *features);
+
+/* ---------------- check.c: is a declaration right? ---------------- */
+
+/* Everything that can be wrong with a model or a task, as the current user;
+ * with notices, also how each column is read and which index is missing. */
+extern void model_check(const Model *model, bool notices);
+extern void task_check(const Model *model, const FeatureSet *set, const ModelTask *task);
 
 /* ---------------- image.c: a version in use ---------------- */
 
