@@ -54,11 +54,15 @@ ifneq ($(filter $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS)),)
 
 .PHONY: $(PLAIN_GOALS)
 
+# The scripts call make themselves, and PostgreSQL's own make must not take
+# itself for a part of this one.
+AFRESH = @env -u MAKELEVEL -u MAKEFLAGS -u MFLAGS
+
 check demo bench:
-	@test/tools/$@
+	$(AFRESH) test/tools/$@
 
 check-sanitize check-valgrind:
-	@test/tools/sanitizer-server $(@:check-%=%)
+	$(AFRESH) test/tools/sanitizer-server $(@:check-%=%)
 
 # ---- the network as a library, and its tests ----
 
