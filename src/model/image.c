@@ -1,0 +1,629 @@
+/*-------------------------------------------------------------------------
+ *
+ * image.c
+ *	  A version in use: a mapped safetensors file, checked and indexed
+ *
+ * The bytes may have been written by a stranger (dupn_import, or an INSERT by
+ * the extension's owner).  Whoever writes the mapped file checks all of them;
+ * those who map it later check its structure, since the file's name is the
+ * fingerprint of a content that was checked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "model/image.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* Images of other transactions are forgotten beyond this many. */
+#define CACHED_IMAGES	16
+
+#define MAX_CATALOGUE	((int64) PG_INT32_MAX)
+
+/* ------------------------------------------------------------------------
+ * Structure
+ * ------------------------------------------------------------------------ */
+
+static void damaged(const char *what, const char *format,...)
+			pg_attribute_noreturn() pg_attribute_printf(2, 3);
+
+static void
+damaged(const char *what, const char *format,...)
+{
+	char		message[512];
+	va_list		arguments;
+
+	va_start(arguments, format);
+	vsnprintf(message, sizeof(message), format, arguments);
+	va_end(arguments);
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("%s is damaged", what),
+			 errdetail("%s.", message)));
+}
+
+static size_t
+dtype_size(nn_dtype dtype)
+{
+	return dtype == NN_U8 ? 1 : dtype == NN_F32 || dtype == NN_I32 ? 4 : 8;
+}
+
+/*
+ * A vector of the file by its name; *count is its length.  least < 0: it may
+ * be absent, which gives NULL.
+ */
+static const void *
+find_vector(const ModelImage *image, const char *what, nn_dtype dtype,
+			int64 least, int64 most, int64 *count, const char *format,...)
+			pg_attribute_printf(7, 8);
+
+static const void *
+find_vector(const ModelImage *image, const char *what, nn_dtype dtype,
+			int64 least, int64 most, int64 *count, const char *format,...)
+{
+	char		name[NN_MAX_TENSOR];
+	const nn_file_tensor *tensor;
+	va_list		arguments;
+
+	va_start(arguments, format);
+	vsnprintf(name, sizeof(name), format, arguments);
+	va_end(arguments);
+
+	*count = 0;
+	tensor = nn_file_find(&image->file, name);
+	if (tensor == NULL)
+	{
+		if (least < 0)
+			return NULL;
+		damaged(what, "tensor \"%s\" is missing", name);
+	}
+	if (tensor->dtype != dtype || tensor->rank != 1)
+		damaged(what, "tensor \"%s\" has the wrong type", name);
+	if (tensor->count < least || tensor->count > most)
+		damaged(what, "tensor \"%s\" has the wrong length", name);
+	if ((uintptr_t) nn_file_data(&image->file, tensor) % dtype_size(dtype) != 0)
+		damaged(what, "tensor \"%s\" is not aligned", name);
+	*count = tensor->count;
+	return nn_file_data(&image->file, tensor);
+}
+
+/* The parameters are one run of floats in the order of the layout. */
+static void
+find_parameters(ModelImage *image, const char *what)
+{
+	const nn_layout *layout = &image->layout;
+
+	for (int i = 0; i < layout->n; i++)
+	{
+		const nn_tensor *want = &layout->tensor[i];
+		const nn_file_tensor *tensor = nn_file_find(&image->file, want->name);
+		const float *data;
+
+		if (tensor == NULL)
+			damaged(what, "tensor \"%s\" is missing", want->name);
+		if (tensor->dtype != NN_F32 || tensor->rank != want->rank ||
+			(want->rank == 1 ? tensor->shape[0] != want->rows * want->cols :
+			 tensor->shape[0] != want->rows || tensor->shape[1] != want->cols))
+			damaged(what, "tensor \"%s\" has the wrong type or shape", want->name);
+		data = nn_file_data(&image->file, tensor);
+		if (i == 0)
+			image->param = data;
+		if ((uintptr_t) data % sizeof(float) != 0 || data != image->param + want->offset)
+			damaged(what, "tensor \"%s\" is not where it belongs", want->name);
+	}
+}
+
+static void
+find_table(const ModelImage *image, const char *what, Vocabulary *table,
+		   const char *prefix, const char *keys, const char *ids)
+{
+	int64		n_ids;
+
+	table->keys = find_vector(image, what, NN_I64, -1, PG_INT32_MAX, &table->capacity, "%s%s", prefix, keys);
+	table->ids = find_vector(image, what, NN_I32, table->keys ? 0 : -1, PG_INT32_MAX, &n_ids, "%s%s", prefix, ids);
+	if (n_ids != table->capacity || (table->capacity & (table->capacity - 1)) != 0)
+		damaged(what, "table \"%s\" is not a power of two long", prefix);
+}
+
+static void
+find_vocabularies(ModelImage *image, const char *what)
+{
+	static const char *const group_names[] = {"item", "property", "profile", "context"};
+	FeatureSet *set = &image->set;
+
+	for (int group = 0; group < NN_GROUPS; group++)
+		for (int i = 0; i < set->n[group]; i++)
+		{
+			Feature    *f = &set->f[group][i];
+			char		prefix[NN_MAX_TENSOR];
+
+			if (f->shares >= 0)
+			{
+				const Feature *table = &set->f[NN_ITEM][f->shares];
+
+				if (f->encoding != table->encoding)
+					damaged(what, "feature \"%s\" is not encoded as the one whose table it reads", f->name);
+				f->vocabulary = table->vocabulary;
+				f->bounds = table->bounds;
+				f->n_bounds = table->n_bounds;
+			}
+			else if (f->encoding == ENCODE_ID)
+			{
+				snprintf(prefix, sizeof(prefix), "vocabulary.%s.%s", group_names[group], f->name);
+				find_table(image, what, &f->vocabulary, prefix, ".keys", ".ids");
+			}
+			else if (f->encoding == ENCODE_BANDS)
+			{
+				int64		n;
+
+				f->bounds = find_vector(image, what, NN_F64, -1, f->vocab - ID_FIRST - 1, &n,
+										"bands.%s.%s", group_names[group], f->name);
+				f->n_bounds = (int) n;
+			}
+		}
+}
+
+static void
+find_catalogue(ModelImage *image, const char *what)
+{
+	Catalogue  *catalogue = &image->catalogue;
+	int64		n;
+
+	catalogue->key = find_vector(image, what, NN_I64, -1, MAX_CATALOGUE, &catalogue->n, "catalogue.keys");
+	if (catalogue->n == 0)
+		return;
+	find_table(image, what, &catalogue->index, "catalogue", ".index_keys", ".index_ids");
+	catalogue->text_offsets = find_vector(image, what, NN_I64, catalogue->n + 1, catalogue->n + 1, &n,
+										  "catalogue.text_offsets");
+	catalogue->text = find_vector(image, what, NN_U8, 0, PG_INT64_MAX, &n, "catalogue.text");
+	catalogue->count = find_vector(image, what, NN_I64, catalogue->n, catalogue->n, &n, "catalogue.count");
+	for (int i = 0; i < image->set.n[NN_ITEM]; i++)
+	{
+		const Feature *f = &image->set.f[NN_ITEM][i];
+		nn_ids	   *ids = &catalogue->feature[i];
+
+		if (f->multi)
+		{
+			ids->values = find_vector(image, what, NN_I32, 0, PG_INT64_MAX, &n, "catalogue.%s.values", f->name);
+			ids->offsets = find_vector(image, what, NN_I64, catalogue->n + 1, catalogue->n + 1, &n,
+									   "catalogue.%s.offsets", f->name);
+		}
+		else
+			ids->values = find_vector(image, what, NN_I32, catalogue->n, catalogue->n, &n,
+									  "catalogue.%s", f->name);
+	}
+}
+
+static void
+find_statistics(ModelImage *image, const char *what)
+{
+	for (int t = 0; t < image->config.n_task; t++)
+	{
+		const nn_task *task = &image->config.task[t];
+		int64		n;
+
+		if (task->features == 0)
+			continue;
+		image->task[t].mean = find_vector(image, what, NN_F32, task->features, task->features, &n,
+										  "task.%s.mean", task->name);
+		image->task[t].scale = find_vector(image, what, NN_F32, task->features, task->features, &n,
+										   "task.%s.scale", task->name);
+	}
+}
+
+/* Index the bytes: everything that costs no more than the number of tensors. */
+static ModelImage *
+image_index(const void *data, size_t size, const char *what, MemoryContext context)
+{
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	ModelImage *image = palloc0(sizeof(ModelImage));
+	char	   *scratch = palloc(NN_FILE_SCRATCH);
+	char	   *text;
+	char		message[256];
+	int64		length;
+
+	image->context = context;
+	if (nn_file_open(&image->file, data, size, scratch, NN_FILE_SCRATCH,
+					 message, sizeof(message)) != NN_OK)
+		damaged(what, "%s", message);
+
+	text = palloc(image->file.metadata_length + 1);
+	length = nn_file_metadata(&image->file, "config", text, image->file.metadata_length + 1,
+							  scratch, NN_FILE_SCRATCH);
+	if (length < 0)
+		damaged(what, "there is no metadata \"config\"");
+	if (nn_config_parse(&image->config, text, length, message, sizeof(message)) != NN_OK)
+		damaged(what, "%s", message);
+	if (nn_layout_make(&image->layout, &image->config) != NN_OK)
+		damaged(what, "the network is too large");
+
+	length = nn_file_metadata(&image->file, "features", text, image->file.metadata_length + 1,
+							  scratch, NN_FILE_SCRATCH);
+	if (length < 0)
+		damaged(what, "there is no metadata \"features\"");
+	if (!pg_verifymbstr(text, length, true))
+		damaged(what, "its metadata is not in the encoding of this database");
+	image_features_parse(image, text, what);
+	pfree(text);
+	pfree(scratch);
+
+	find_parameters(image, what);
+	find_vocabularies(image, what);
+	find_catalogue(image, what);
+	find_statistics(image, what);
+	MemoryContextSwitchTo(caller);
+	return image;
+}
+
+/* ------------------------------------------------------------------------
+ * Content
+ * ------------------------------------------------------------------------ */
+
+static void
+check_table(const Vocabulary *table, int64 least, int64 most, const char *name, const char *what)
+{
+	for (int64 i = 0; i < table->capacity; i++)
+		if (table->keys[i] != CELL_NULL && (table->ids[i] < least || table->ids[i] >= most))
+			damaged(what, "a table of \"%s\" has an id out of range", name);
+}
+
+static void
+check_offsets(const int64 *offsets, int64 n, int64 total, int64 most, const char *name, const char *what)
+{
+	bool		good = offsets[0] == 0 && offsets[n] == total;
+
+	for (int64 i = 0; i < n && good; i++)
+		good = offsets[i] <= offsets[i + 1] && offsets[i + 1] - offsets[i] <= most;
+	if (!good)
+		damaged(what, "the offsets of \"%s\" are out of range", name);
+}
+
+static int64
+count_of(const ModelImage *image, const char *name)
+{
+	const nn_file_tensor *tensor = nn_file_find(&image->file, name);
+
+	return tensor ? tensor->count : 0;
+}
+
+static void
+check_floats(const float *x, int64 n, const char *name, const char *what)
+{
+	for (int64 i = 0; i < n; i++)
+		if (!isfinite(x[i]))
+			damaged(what, "\"%s\" holds a number that is not finite", name);
+}
+
+static void
+check_catalogue(const ModelImage *image, const char *what)
+{
+	const Catalogue *catalogue = &image->catalogue;
+
+	if (catalogue->n == 0)
+		return;
+	check_table(&catalogue->index, 0, catalogue->n, "catalogue", what);
+	check_offsets(catalogue->text_offsets, catalogue->n, count_of(image, "catalogue.text"),
+				  MaxAllocSize / 2, "catalogue.text", what);
+	for (int64 i = 0; i < catalogue->n; i++)
+	{
+		int64		begin = catalogue->text_offsets[i];
+
+		if (!pg_verifymbstr(catalogue->text + begin, catalogue->text_offsets[i + 1] - begin, true))
+			damaged(what, "a key of the catalogue is not in the encoding of this database");
+	}
+	for (int k = 0; k < image->set.n[NN_ITEM]; k++)
+	{
+		const Feature *f = &image->set.f[NN_ITEM][k];
+		const nn_ids *ids = &catalogue->feature[k];
+		int64		n = catalogue->n;
+
+		if (ids->offsets)
+		{
+			char		name[NN_MAX_TENSOR];
+
+			snprintf(name, sizeof(name), "catalogue.%s.values", f->name);
+			n = count_of(image, name);
+			check_offsets(ids->offsets, catalogue->n, n, NN_MAX_BAG, f->name, what);
+		}
+		for (int64 i = 0; i < n; i++)
+			if (ids->values[i] < 0 || ids->values[i] >= f->vocab)
+				damaged(what, "the catalogue's \"%s\" has an id out of range", f->name);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Everything else, at the cost of reading all bytes. */
+static void
+image_check(const ModelImage *image, const char *what)
+{
+	const FeatureSet *set = &image->set;
+
+	for (int i = 0; i < image->layout.n; i++)
+	{
+		const nn_tensor *tensor = &image->layout.tensor[i];
+
+		check_floats(image->param + tensor->offset, tensor->rows * tensor->cols, tensor->name, what);
+		CHECK_FOR_INTERRUPTS();
+	}
+	for (int group = 0; group < NN_GROUPS; group++)
+		for (int i = 0; i < set->n[group]; i++)
+		{
+			const Feature *f = &set->f[group][i];
+
+			check_table(&f->vocabulary, ID_FIRST, f->vocab, f->name, what);
+			for (int k = 0; k < f->n_bounds; k++)
+				if (!isfinite(f->bounds[k]) || (k > 0 && f->bounds[k] <= f->bounds[k - 1]))
+					damaged(what, "the bands of \"%s\" are not ascending", f->name);
+		}
+	check_catalogue(image, what);
+	for (int t = 0; t < image->config.n_task; t++)
+		if (image->config.task[t].features > 0)
+		{
+			check_floats(image->task[t].mean, image->config.task[t].features, "mean", what);
+			check_floats(image->task[t].scale, image->config.task[t].features, "scale", what);
+		}
+}
+
+ModelImage *
+image_open(const void *data, size_t size, const char *what, MemoryContext context)
+{
+	ModelImage *image = image_index(data, size, what, context);
+
+	image_check(image, what);
+	return image;
+}
+
+/* ------------------------------------------------------------------------
+ * Images of this backend
+ * ------------------------------------------------------------------------ */
+
+typedef struct CachedImage
+{
+	ModelImage *image;
+	TimestampTz used;			/* start of the last transaction that asked for it */
+} CachedImage;
+
+static CachedImage *cached = NULL;
+static int	n_cached = 0;
+static int	cached_room = 0;
+
+typedef struct Mapping
+{
+	const void *data;
+	size_t		size;
+} Mapping;
+
+static void
+unmap(void *argument)
+{
+	Mapping    *mapping = argument;
+
+	mapped_detach(mapping->data, mapping->size);
+}
+
+/* For mapped_attach: all checks, on bytes that nobody else has seen. */
+static void
+check_written(const VersionRow *row, const void *data, size_t size)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn check",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	image_open(data, size, row->what, context);
+	MemoryContextDelete(context);
+}
+
+/* Forget the image unused for longest, if none of this transaction's is it. */
+static void
+make_room(void)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	int			oldest = -1;
+
+	for (int i = 0; i < n_cached; i++)
+		if (cached[i].used != now && (oldest < 0 || cached[i].used < cached[oldest].used))
+			oldest = i;
+	if (n_cached >= CACHED_IMAGES && oldest >= 0)
+	{
+		ModelImage *image = cached[oldest].image;
+
+		cached[oldest] = cached[--n_cached];
+		MemoryContextDelete(image->context);
+	}
+	if (n_cached == cached_room)
+	{
+		cached_room += CACHED_IMAGES;
+		cached = cached ? repalloc(cached, sizeof(CachedImage) * cached_room) :
+			MemoryContextAlloc(TopMemoryContext, sizeof(CachedImage) * cached_room);
+	}
+}
+
+static ModelImage *
+attach(const VersionRow *row, const char *model_name)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn version",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+	Mapping    *mapping = MemoryContextAlloc(context, sizeof(Mapping));
+	ModelImage *image;
+
+	/* unmapped with the context, whatever happens from here on */
+	mapping->data = mapped_attach(row, check_written);
+	mapping->size = row->bytes;
+	callback->func = unmap;
+	callback->arg = mapping;
+	MemoryContextRegisterResetCallback(context, callback);
+
+	image = image_index(mapping->data, mapping->size, row->what, context);
+	image->model_id = row->model_id;
+	image->version = row->version;
+	image->fingerprint = row->fingerprint;
+	image->model_name = MemoryContextStrdup(context, model_name);
+
+	make_room();
+	MemoryContextSetParent(context, TopMemoryContext);
+	cached[n_cached].image = image;
+	cached[n_cached].used = GetCurrentTransactionStartTimestamp();
+	n_cached++;
+	return image;
+}
+
+static ModelImage *
+find_cached(const VersionRow *row)
+{
+	for (int i = 0; i < n_cached; i++)
+	{
+		ModelImage *image = cached[i].image;
+
+		if (image->model_id == row->model_id && image->version == row->version &&
+			image->fingerprint == row->fingerprint)
+		{
+			cached[i].used = GetCurrentTransactionStartTimestamp();
+			return image;
+		}
+	}
+	return NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * Rows of versions
+ * ------------------------------------------------------------------------ */
+
+/* Read a version's row through the caller's snapshot; false: there is none. */
+static bool
+read_version(VersionRow *row, const char *model_name, int32 model_id, int32 version)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
+	bool		ready = false;
+	bool		found;
+	OwnerGuard	guard;
+
+	row->model_id = model_id;
+	row->version = version;
+	row->what = psprintf("version %d of model \"%s\"", version, model_name);
+
+	owner_begin(&guard);
+	if (plan == NULL)
+	{
+		Oid			types[] = {INT4OID, INT4OID};
+		SPIPlanPtr	made = SPI_prepare("SELECT state OPERATOR(pg_catalog.=) 'ready', fingerprint, bytes, parts"
+									   " FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"
+									   " AND version OPERATOR(pg_catalog.=) $2", 2, types);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare the query of a version");
+		plan = made;
+	}
+	if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the row of a version");
+	found = SPI_processed == 1;
+	if (found)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		bool		isnull[4];
+
+		ready = DatumGetBool(SPI_getbinval(tuple, tupdesc, 1, &isnull[0]));
+		row->fingerprint = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 2, &isnull[1]));
+		row->bytes = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 3, &isnull[2]));
+		row->parts = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 4, &isnull[3]));
+		ready = ready && !isnull[1] && !isnull[2] && !isnull[3];
+	}
+	owner_end(&guard);
+
+	if (found && !ready)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is not ready", row->what),
+				 errdetail("Its training has not finished, or was broken off.")));
+	return found;
+}
+
+ModelImage *
+image_get(const Model *model, int32 version)
+{
+	VersionRow	row;
+	ModelImage *image;
+
+	if (version == 0)
+		version = model->published;
+	if (version == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model \"%s\" has no published version", model->name),
+				 errhint("Train it with dupn_train, or publish a version with dupn_publish.")));
+	if (!read_version(&row, model->name, model->id, version))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("%s does not exist", row.what),
+				 errhint("The view dupn_versions lists the versions.")));
+	image = find_cached(&row);
+	return image ? image : attach(&row, model->name);
+}
+
+ModelImage *
+image_get_stamped(int32 model_id, int32 version, int64 fingerprint)
+{
+	Model	   *model = model_get_by_id(model_id, true);
+	VersionRow	row;
+	ModelImage *image;
+
+	if (model == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the model of the vector no longer exists"),
+				 errdetail("The vector was made by version %d of model number %d.", version, model_id)));
+	if (!read_version(&row, model->name, model_id, version) || row.fingerprint != fingerprint)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("%s, which made the vector, no longer exists", row.what),
+				 errhint("Compute the vector again with dupn_user_vector.")));
+	image = find_cached(&row);
+	return image ? image : attach(&row, model->name);
+}
+
+void
+image_prewarm(int32 model_id, int32 version)
+{
+	Model	   *model = model_get_by_id(model_id, false);
+	VersionRow	row;
+
+	if (read_version(&row, model->name, model_id, version))
+		mapped_detach(mapped_attach(&row, check_written), row.bytes);
+}
+
+int
+image_task(const ModelImage *image, const char *task)
+{
+	StringInfoData names;
+
+	for (int t = 0; t < image->config.n_task; t++)
+		if (strcmp(image->config.task[t].name, task) == 0)
+			return t;
+
+	initStringInfo(&names);
+	for (int t = 0; t < image->config.n_task; t++)
+		appendStringInfo(&names, "%s\"%s\"", t > 0 ? ", " : "", image->config.task[t].name);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("version %d of model \"%s\" has no task \"%s\"",
+					image->version, image->model_name, task),
+			 image->config.n_task > 0 ?
+			 errhint("Its tasks are %s.", names.data) :
+			 errhint("It was trained without a task.")));
+}
+
+/* vocabulary_find answers for what is absent too, so compare the key. */
+int32
+catalogue_find(const Catalogue *catalogue, Cell key)
+{
+	int32		i = catalogue->n > 0 ? vocabulary_find(&catalogue->index, key) : -1;
+
+	return i >= 0 && i < catalogue->n && catalogue->key[i] == key ? i : -1;
+}
