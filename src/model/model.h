@@ -84,6 +84,18 @@ extern char **names_from_array(ArrayType *array, const char *what, int *n);
 extern void owner_begin(OwnerGuard *guard);
 extern void owner_end(OwnerGuard *guard);
 
+/*
+ * state.c: one statement on _dupn as the extension's owner, its operators
+ * qualified.  Gives the number of rows; row and isnull, unless NULL, are filled
+ * from the first one, values copied into the current memory context.  state_read
+ * sees what is committed now, whatever the transaction's isolation level.
+ * Inside a transaction, with or without a snapshot.
+ */
+extern uint64 state_execute(const char *sql, int n, const Oid *types, const Datum *values,
+							const char *nulls, Datum *row, bool *isnull);
+extern uint64 state_read(const char *sql, int n, const Oid *types, const Datum *values,
+						 const char *nulls, Datum *row, bool *isnull);
+
 /* Declared columns as a feature set, resolved against the relations of today:
  * encodings from column types and options, nothing learned.  Errors name the
  * column.  With check_only everything is resolved as the current user. */

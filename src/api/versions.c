@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * versions.c
+ *	  dupn_publish, dupn_rollback, dupn_drop_version
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "model/model.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(dupn_publish);
+PG_FUNCTION_INFO_V1(dupn_rollback);
+PG_FUNCTION_INFO_V1(dupn_drop_version);
+
+/* The model of the first argument, which the caller must own. */
+static Model *
+owned_model(FunctionCallInfo fcinfo)
+{
+	Model	   *model = model_get(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	model_check_owner(model);
+	return model;
+}
+
+static int32
+version_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("version must not be null")));
+	return PG_GETARG_INT32(1);
+}
+
+PGDLLEXPORT Datum
+dupn_publish(PG_FUNCTION_ARGS)
+{
+	int32		version = version_argument(fcinfo);
+	Model	   *model = owned_model(fcinfo);
+
+	version_publish(model->name, model->id, version);
+	PG_RETURN_VOID();
+}
+
+PGDLLEXPORT Datum
+dupn_rollback(PG_FUNCTION_ARGS)
+{
+	Model	   *model = owned_model(fcinfo);
+	Datum		previous;
+	bool		isnull;
+
+	if (state_execute("SELECT previous FROM _dupn.model WHERE model_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+					  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(model->id)}, NULL,
+					  &previous, &isnull) == 0 || isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model \"%s\" has no version that served before", model->name),
+				 errhint("Name a version of the view dupn_versions with dupn_publish.")));
+	version_publish(model->name, model->id, DatumGetInt32(previous));
+	PG_RETURN_INT32(DatumGetInt32(previous));
+}
+
+PGDLLEXPORT Datum
+dupn_drop_version(PG_FUNCTION_ARGS)
+{
+	int32		version = version_argument(fcinfo);
+	Model	   *model = owned_model(fcinfo);
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[] = {Int32GetDatum(model->id), Int32GetDatum(version)};
+	Datum		row[2];
+	bool		isnull[2];
+
+	/* the model's row stays locked, so that nobody publishes meanwhile */
+	if (state_execute("SELECT m.published OPERATOR(pg_catalog.=) $2, v.state FROM _dupn.model m, _dupn.version v"
+					  " WHERE m.model_id OPERATOR(pg_catalog.=) $1 AND v.model_id OPERATOR(pg_catalog.=) $1"
+					  " AND v.version OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE OF m",
+					  2, types, values, NULL, row, isnull) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" has no version %d", model->name, version),
+				 errhint("The view dupn_versions lists its versions.")));
+	if (!isnull[0] && DatumGetBool(row[0]))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("version %d of model \"%s\" serves", version, model->name),
+				 errhint("Publish another one first, with dupn_publish or dupn_rollback.")));
+	if (strcmp(TextDatumGetCString(row[1]), "ready") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("version %d of model \"%s\" is being built", version, model->name),
+				 errhint("Cancel its job with dupn_cancel; what it left goes by itself.")));
+
+	state_execute("UPDATE _dupn.model SET previous = NULL"
+				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND previous OPERATOR(pg_catalog.=) $2",
+				  2, types, values, NULL, NULL, NULL);
+	state_execute("DELETE FROM _dupn.version"
+				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+				  2, types, values, NULL, NULL, NULL);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,113 @@
+/*-------------------------------------------------------------------------
+ *
+ * version.c
+ *	  The life of a version: building, ready, serving
+ *
+ * Whoever changes which version serves, or drops one, locks the model's row
+ * first, so that the version that serves is always there and ready.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "model/model.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+int32
+version_create(int32 model_id, int64 job_id, int64 seed, Jsonb *options)
+{
+	Oid			types[] = {INT4OID, INT8OID, INT8OID, JSONBOID};
+	Datum		values[] = {Int32GetDatum(model_id), Int64GetDatum(job_id), Int64GetDatum(seed),
+	options ? JsonbPGetDatum(options) : (Datum) 0};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		version;
+	bool		isnull;
+
+	StartTransactionCommand();
+	if (state_execute("WITH m AS (UPDATE _dupn.model SET last_version = last_version OPERATOR(pg_catalog.+) 1"
+					  " WHERE model_id OPERATOR(pg_catalog.=) $1 RETURNING last_version)"
+					  " INSERT INTO _dupn.version (model_id, version, state, job_id, seed, options)"
+					  " SELECT $1, last_version, 'building', $2, $3, $4 FROM m RETURNING version",
+					  4, types, values, options ? NULL : "   n", &version, &isnull) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the model has been dropped")));
+	state_execute("UPDATE _dupn.job SET version = $1 WHERE job_id OPERATOR(pg_catalog.=) $2",
+				  2, (Oid[]) {INT4OID, INT8OID}, (Datum[]) {version, Int64GetDatum(job_id)}, NULL, NULL, NULL);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return DatumGetInt32(version);
+}
+
+/* Its name. */
+static char *
+lock_model(int32 model_id)
+{
+	Datum		name;
+	bool		isnull;
+
+	if (state_execute("SELECT name FROM _dupn.model WHERE model_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+					  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(model_id)}, NULL, &name, &isnull) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the model has been dropped")));
+	return TextDatumGetCString(name);
+}
+
+void
+version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool publish)
+{
+	Oid			types[] = {INT4OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, FLOAT8OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version),
+		Int64GetDatum(facts->parameters), Int64GetDatum(facts->events),
+		Int64GetDatum(facts->users), Int64GetDatum(facts->items),
+		TimestampTzGetDatum(facts->cut), TimestampTzGetDatum(facts->trained_until),
+	Float8GetDatum(facts->seconds), CStringGetTextDatum(facts->kernel)};
+	char		nulls[] = "          ";
+	char	   *model_name;
+
+	if (TIMESTAMP_IS_NOBEGIN(facts->cut))
+		nulls[6] = 'n';
+	if (TIMESTAMP_IS_NOBEGIN(facts->trained_until))
+		nulls[7] = 'n';
+
+	model_name = lock_model(model_id);
+	if (state_execute("UPDATE _dupn.version SET state = 'ready', parameters = $3, events = $4, users = $5,"
+					  " items = $6, cut = $7, trained_until = $8, seconds = $9, kernel = $10"
+					  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2"
+					  " AND state OPERATOR(pg_catalog.=) 'building'",
+					  10, types, values, nulls, NULL, NULL) == 0)
+		elog(ERROR, "version %d of model \"%s\" is not being built", version, model_name);
+	if (publish)
+		version_publish(model_name, model_id, version);
+}
+
+void
+version_publish(const char *model_name, int32 model_id, int32 version)
+{
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
+	Datum		state;
+	bool		isnull;
+
+	lock_model(model_id);
+	/* by a statement of its own: the one that waited would see an older row */
+	if (state_read("SELECT state FROM _dupn.version"
+				   " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+				   2, types, values, NULL, &state, &isnull) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" has no version %d", model_name, version),
+				 errhint("The view dupn_versions lists its versions.")));
+	if (strcmp(TextDatumGetCString(state), "ready") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of model \"%s\" is not ready", version, model_name),
+				 errdetail("A job is building it, or has ended before it was built.")));
+	state_execute("UPDATE _dupn.model SET previous = published, published = $2"
+				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND published IS DISTINCT FROM $2",
+				  2, types, values, NULL, NULL, NULL);
+}
