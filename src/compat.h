@@ -33,13 +33,6 @@ extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
 #define InitMaterializedSRF(fcinfo, flags) dupn_init_materialized_srf(fcinfo)
 #endif
 
-/* "schema"."name" to a list of names; a malformed one is an error */
-#if PG_VERSION_NUM >= 160000
-#define dupn_qualified_name_list(string) stringToQualifiedNameList(string, NULL)
-#else
-#define dupn_qualified_name_list(string) stringToQualifiedNameList(string)
-#endif
-
 /* a job's owner without LOGIN can be connected as only from 17 on */
 #if PG_VERSION_NUM >= 170000
 #define DUPN_NOLOGIN_JOBS true

@@ -98,12 +98,11 @@ extern uint64 state_read(const char *sql, int n, const Oid *types, const Datum *
 
 /* Declared columns as a feature set, resolved against the relations of today:
  * encodings from column types and options, nothing learned.  Errors name the
- * column.  With check_only everything is resolved as the current user. */
+ * column. */
 extern FeatureSet *model_features(const Model *model, MemoryContext context);
 
-/* A relation of a model by its stored name, locked for reading.  InvalidOid
- * when missing_ok and it is gone; else an error. */
-extern Oid	model_relation(const Model *model, const char *name, bool missing_ok);
+/* The same to look at: what is gone or does not fit any more has type InvalidOid. */
+extern FeatureSet *model_features_lenient(const Model *model, MemoryContext context);
 
 /*
  * Where a column of the event stream is found: in the events, else in the
@@ -115,14 +114,22 @@ extern bool model_column(const Model *model, const char *column,
 /* Attribute number and type of a user column of a relation, 0: none such. */
 extern AttrNumber relation_column(Oid relation, const char *column, Oid *type);
 
-/*
- * The item features (indices into the item group) that describe the candidate
- * of a binary task: the option's, or all that can be had, which is all when
- * its samples have the item's key, else those that the samples have
- * themselves.  0: a task without a candidate.  Returns how many.
- */
-extern int	task_candidates(const Model *model, const FeatureSet *set, const ModelTask *task,
-							int *features);
+/* The names of a relation's columns, for hints. */
+extern const char **relation_columns(Oid relation, int *n);
+
+/* What a type (looked through domains) can be to the network. */
+typedef enum TypeUse
+{
+	TYPE_UNUSABLE,
+	TYPE_ID,
+	TYPE_NUMBER,
+	TYPE_ID_ARRAY
+} TypeUse;
+
+extern TypeUse type_use(Oid type);
+
+/* Can values of both types name the same thing: are their cells comparable? */
+extern bool same_key_type(Oid left, Oid right);
 
 /* ---------------- check.c: is a declaration right? ---------------- */
 
