@@ -1,0 +1,676 @@
+/*-------------------------------------------------------------------------
+ *
+ * resolve.c
+ *	  Declared columns as features: where each comes from and how it is read
+ *
+ * Relations and columns are stored by name and looked up here each time, so
+ * that a dump restores in any order and an altered table is noticed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_type.h"
+#include "hint.h"
+#include "model/model.h"
+#include "nodes/pg_list.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#define MAX_DIM		512
+#define MIN_BUCKETS 2
+#define MAX_BUCKETS (1 << 24)
+#define MAX_BANDS	1000
+
+typedef struct Resolver
+{
+	const Model *model;
+	FeatureSet *set;
+	Oid			events;
+	Oid			catalog;
+	Oid			profile;
+	bool		lenient;
+} Resolver;
+
+static const char *const derived_names[] = {"gap", "daypart", "recency", "activity"};
+
+/* ---------------- relations, columns and types ---------------- */
+
+AttrNumber
+relation_column(Oid relation, const char *column, Oid *type)
+{
+	AttrNumber	attnum = OidIsValid(relation) ? get_attnum(relation, column) : InvalidAttrNumber;
+
+	if (attnum <= 0)
+		attnum = InvalidAttrNumber; /* system columns are nobody's features */
+	if (type != NULL)
+		*type = attnum > 0 ? get_atttype(relation, attnum) : InvalidOid;
+	return attnum;
+}
+
+const char **
+relation_columns(Oid relation, int *n)
+{
+	const char **names = palloc(sizeof(char *) * MaxHeapAttributeNumber);
+
+	*n = 0;
+	for (int i = 1; i <= MaxHeapAttributeNumber; i++)
+	{
+		HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relation), Int16GetDatum(i));
+
+		if (!HeapTupleIsValid(tuple))
+			break;
+		if (!((Form_pg_attribute) GETSTRUCT(tuple))->attisdropped)
+			names[(*n)++] = pstrdup(NameStr(((Form_pg_attribute) GETSTRUCT(tuple))->attname));
+		ReleaseSysCache(tuple);
+	}
+	return names;
+}
+
+/* As relation_oid, but a relation that cannot be found is InvalidOid, whatever the reason. */
+static Oid
+relation_oid_lenient(const char *name)
+{
+	RangeVar   *range = makeRangeVarFromNameList(dupn_name_list(name));
+	Oid			schema = range->schemaname ? get_namespace_oid(range->schemaname, true) : InvalidOid;
+
+	return OidIsValid(schema) ? get_relname_relid(range->relname, schema) : InvalidOid;
+}
+
+static TypeUse
+scalar_use(Oid type)
+{
+	char		category;
+	bool		preferred;
+
+	switch (type)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case BOOLOID:
+		case UUIDOID:
+		case CHAROID:
+			return TYPE_ID;
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return TYPE_NUMBER;
+	}
+	get_type_category_preferred(type, &category, &preferred);
+	return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM ? TYPE_ID : TYPE_UNUSABLE;
+}
+
+TypeUse
+type_use(Oid type)
+{
+	Oid			base = getBaseType(type);
+	Oid			element = get_base_element_type(base);
+
+	if (!OidIsValid(element))
+		return scalar_use(base);
+	return scalar_use(getBaseType(element)) == TYPE_ID ? TYPE_ID_ARRAY : TYPE_UNUSABLE;
+}
+
+bool
+same_key_type(Oid left, Oid right)
+{
+	CellType	a,
+				b;
+	char		category_a,
+				category_b;
+	bool		preferred;
+
+	cell_type_init(&a, left, true, CurrentMemoryContext);
+	cell_type_init(&b, right, true, CurrentMemoryContext);
+	if (a.element == b.element)
+		return a.array == b.array;
+	if (a.array || b.array || a.kind != b.kind || a.element == BOOLOID || b.element == BOOLOID)
+		return false;
+	if (a.kind == CELL_INTEGER)
+		return true;
+	get_type_category_preferred(a.element, &category_a, &preferred);
+	get_type_category_preferred(b.element, &category_b, &preferred);
+	return category_a == TYPCATEGORY_STRING && category_b == TYPCATEGORY_STRING;
+}
+
+bool
+model_column(const Model *model, const char *column, FeatureSource *source, Oid *relation, Oid *type)
+{
+	Oid			found = relation_oid(model->relations.events);
+
+	*source = FROM_EVENTS;
+	if (relation_column(found, column, type) == InvalidAttrNumber)
+	{
+		if (model->relations.catalog == NULL)
+			return false;
+		*source = FROM_CATALOG;
+		found = relation_oid(model->relations.catalog);
+		if (relation_column(found, column, type) == InvalidAttrNumber)
+			return false;
+	}
+	if (relation != NULL)
+		*relation = found;
+	return true;
+}
+
+/* ---------------- what the options say about a column ---------------- */
+
+static JsonbValue *
+column_option(Jsonb *option, const char *column)
+{
+	JsonbValue *value = option == NULL ? NULL :
+		getKeyJsonValueFromContainer(&option->root, column, strlen(column), NULL);
+
+	return value != NULL && value->type != jbvNull ? value : NULL;
+}
+
+static bool
+is_word(const JsonbValue *value, const char *word)
+{
+	return value->type == jbvString && value->val.string.len == strlen(word) &&
+		memcmp(value->val.string.val, word, strlen(word)) == 0;
+}
+
+/* A whole number of a range, from an option about a column. */
+static int
+column_number(const char *option, const char *column, const JsonbValue *value, int min, int max)
+{
+	double		number = -1;
+
+	if (value->type == jbvNumeric)
+		number = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+													NumericGetDatum(value->val.numeric)));
+	if (!(number >= min && number <= max) || number != (int) number)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" of column \"%s\" must be a whole number between %d and %d",
+						option, column, min, max)));
+	return (int) number;
+}
+
+/* The option of the item column whose table a context column reads, or NULL. */
+static char *
+shared_table(const Model *model, const char *column)
+{
+	JsonbValue *value = column_option(model->options.encodings, column);
+
+	if (value == NULL || value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		return NULL;
+	value = getKeyJsonValueFromContainer(value->val.binary.data, "table", strlen("table"), NULL);
+	return value != NULL && value->type == jbvString ?
+		pnstrdup(value->val.string.val, value->val.string.len) : NULL;
+}
+
+/* Set the encoding from the option "encodings", if it speaks of the feature. */
+static void
+encoding_option(const Model *model, Feature *feature)
+{
+	JsonbValue *value = column_option(model->options.encodings, feature->name);
+	JsonbValue *inner = NULL;
+
+	if (value == NULL)
+		return;
+	if (is_word(value, "id"))
+		feature->encoding = ENCODE_ID;
+	else if (is_word(value, "bands"))
+		feature->encoding = ENCODE_BANDS;
+	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data) &&
+			 JsonContainerSize(value->val.binary.data) == 1)
+	{
+		JsonbContainer *object = value->val.binary.data;
+
+		if ((inner = getKeyJsonValueFromContainer(object, "hash", 4, NULL)) != NULL)
+		{
+			feature->encoding = ENCODE_HASH;
+			feature->buckets = column_number("hash", feature->name, inner, MIN_BUCKETS, MAX_BUCKETS);
+		}
+		else if ((inner = getKeyJsonValueFromContainer(object, "bands", 5, NULL)) != NULL)
+		{
+			feature->encoding = ENCODE_BANDS;
+			feature->bands = column_number("bands", feature->name, inner, 2, MAX_BANDS);
+		}
+	}
+	if (inner == NULL && value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized encoding of column \"%s\"", feature->name),
+				 errhint("Encodings are \"id\", \"bands\", {\"hash\": buckets}, {\"bands\": number} and, for context columns, {\"table\": item column}.")));
+	if (value->type == jbvString && !is_word(value, "id") && !is_word(value, "bands"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized encoding \"%s\" of column \"%s\"",
+						pnstrdup(value->val.string.val, value->val.string.len), feature->name),
+				 errhint("Encodings are \"id\", \"bands\", {\"hash\": buckets}, {\"bands\": number} and, for context columns, {\"table\": item column}.")));
+}
+
+static void
+use_option(const Model *model, Feature *feature)
+{
+	JsonbValue *value = column_option(model->options.uses, feature->name);
+
+	if (value == NULL)
+		return;
+	if (is_word(value, "gates"))
+		feature->use = NN_USE_GATES;
+	else if (is_word(value, "attention"))
+		feature->use = NN_USE_ATTENTION;
+	else if (is_word(value, "both"))
+		feature->use = NN_USE_BOTH;
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized use of column \"%s\"", feature->name),
+				 errhint("Uses are \"gates\", \"attention\" and \"both\".")));
+}
+
+static void
+width_option(const Model *model, Feature *feature)
+{
+	JsonbValue *value = column_option(model->options.widths, feature->name);
+
+	if (feature->group == NN_ITEM && model->options.item_sum)
+	{
+		if (value != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" cannot have a width of its own when item columns are added up",
+							feature->name),
+					 errhint("Set the width of all with \"item_dim\".")));
+		feature->dim = model->options.item_dim;
+	}
+	else if (value != NULL)
+		feature->dim = column_number("widths", feature->name, value, 1, MAX_DIM);
+}
+
+/* ---------------- names ---------------- */
+
+static void
+check_count(const char *what, int n, int limit)
+{
+	if (n > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("too many %s columns: %d, of at most %d", what, n, limit)));
+}
+
+static int
+add_names(const char **names, int n, char **columns, int n_columns)
+{
+	for (int i = 0; i < n_columns; i++)
+	{
+		for (int d = 0; d < lengthof(derived_names); d++)
+			if (strcmp(columns[i], derived_names[d]) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_RESERVED_NAME),
+						 errmsg("column name \"%s\" is taken by a derived feature", columns[i]),
+						 errhint("Give the column another name in a view.")));
+		for (int k = 0; k < n; k++)
+			if (strcmp(names[k], columns[i]) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("column \"%s\" is named more than once", columns[i]),
+						 errhint("A name means one feature of a model; give the other column another name in a view.")));
+		names[n++] = columns[i];
+	}
+	return n;
+}
+
+/* Options about columns may name only columns that are there. */
+static void
+check_option_names(const char *option, Jsonb *object, const char *const *names, int n)
+{
+	char	  **given;
+	int			n_given;
+
+	if (object == NULL)
+		return;
+	given = jsonb_object_names(object, &n_given);
+	for (int g = 0; g < n_given; g++)
+	{
+		bool		found = false;
+
+		for (int i = 0; i < n && !found; i++)
+			found = strcmp(names[i], given[g]) == 0;
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("option \"%s\" names \"%s\", which is no column it can apply to", option, given[g]),
+					 errhint("%s", name_hint("column", given[g], names, n))));
+	}
+}
+
+static void
+check_names(const Model *model)
+{
+	const ModelOptions *options = &model->options;
+	const char *names[NN_GROUPS * NN_MAX_FEATURES + lengthof(derived_names)];
+	const char *events_columns[] = {model->relations.user_column, model->relations.time_column};
+	int			n = 0,
+				first_behavior;
+
+	check_count("item", model->n_item, NN_MAX_FEATURES);
+	check_count("behavior", model->n_behavior, NN_MAX_FEATURES - 2);
+	check_count("profile", model->n_profile, NN_MAX_FEATURES - 1);
+	check_count("context", model->n_context, NN_MAX_FEATURES);
+	if (model->n_item == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"item_columns\" must name at least one column"),
+				 errhint("The first one is the item's key, for example '{item_id}'.")));
+
+	if (model->n_profile > 0 && model->relations.profile == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"profile_columns\" needs \"profile\""),
+				 errhint("Name the relation with one row per user, and its key.")));
+
+	n = add_names(names, n, model->item_columns, model->n_item);
+	first_behavior = n;
+	n = add_names(names, n, model->behavior_columns, model->n_behavior);
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < lengthof(events_columns); k++)
+			if (strcmp(names[i], events_columns[k]) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("column \"%s\" is the %s column and cannot be a feature too",
+								names[i], k == 0 ? "user" : "time"),
+						 k == 0 ? errhint("What users are goes into profile_columns.") :
+						 errhint("What time tells is derived from it.")));
+	n = add_names(names, n, model->profile_columns, model->n_profile);
+	n = add_names(names, n, model->context_columns, model->n_context);
+	check_option_names("encodings", options->encodings, names, n);
+
+	for (int d = 0; d < lengthof(derived_names); d++)
+		if (strcmp(derived_names[d], options->time_paper ? "gap" : "recency") != 0 &&
+			(options->activity || strcmp(derived_names[d], "activity") != 0))
+			names[n++] = derived_names[d];
+	check_option_names("widths", options->widths, names, n);
+
+	/* uses: behaviour columns and what is derived from time */
+	{
+		const char *uses[NN_MAX_FEATURES];
+		int			n_uses = 0;
+
+		for (int i = 0; i < model->n_behavior; i++)
+			uses[n_uses++] = names[first_behavior + i];
+		uses[n_uses++] = options->time_paper ? "recency" : "gap";
+		uses[n_uses++] = "daypart";
+		check_option_names("uses", options->uses, uses, n_uses);
+	}
+}
+
+/* ---------------- features ---------------- */
+
+static Feature *
+add_feature(Resolver *r, nn_group group, const char *name, FeatureSource source)
+{
+	Feature    *feature = &r->set->f[group][r->set->n[group]++];
+
+	strlcpy(feature->name, name, sizeof(feature->name));
+	feature->group = group;
+	feature->source = source;
+	feature->shares = -1;
+	feature->use = NN_USE_BOTH;
+	feature->min_count = r->model->options.min_count;
+	feature->bands = r->model->options.bands;
+	return feature;
+}
+
+static Feature *
+add_derived(Resolver *r, nn_group group, const char *name, FeatureSource source, bool multi, int use)
+{
+	Feature    *feature = add_feature(r, group, name, source);
+
+	feature->encoding = ENCODE_FIXED;
+	feature->kind = CELL_INTEGER;
+	feature->multi = multi;
+	feature->use = use;
+	if (group == NN_PROPERTY)
+		use_option(r->model, feature);
+	width_option(r->model, feature);
+	return feature;
+}
+
+/* How values of a type are read: by the type, then by the options. */
+static void
+set_type(Resolver *r, Feature *feature, Oid type)
+{
+	TypeUse		type_is = OidIsValid(type) ? type_use(type) : TYPE_UNUSABLE;
+	CellType	cell;
+
+	if (type_is == TYPE_UNUSABLE)
+	{
+		if (r->lenient)
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" has type %s, which cannot be a feature",
+						feature->name, format_type_be(type)),
+				 errhint("Integers, text, uuid, boolean, enums and arrays of these are ids; real, double precision and numeric are numbers. Cast the column in a view.")));
+	}
+	feature->type = type;
+	strlcpy(feature->type_name, format_type_be(type), sizeof(feature->type_name));
+	feature->encoding = type_is == TYPE_NUMBER ? ENCODE_BANDS : ENCODE_ID;
+	feature->multi = type_is == TYPE_ID_ARRAY;
+	encoding_option(r->model, feature);
+	cell_type_init(&cell, type, feature->encoding != ENCODE_BANDS, CurrentMemoryContext);
+	feature->kind = cell.kind;
+	if (feature->encoding == ENCODE_BANDS &&
+		(feature->multi || feature->kind == CELL_HASH || cell.element == BOOLOID))
+	{
+		if (!r->lenient)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" has type %s and cannot be cut into bands",
+							feature->name, format_type_be(type)),
+					 errhint("Bands are for numbers.")));
+		feature->encoding = ENCODE_ID;
+	}
+	width_option(r->model, feature);
+	if (feature->group == NN_PROPERTY)
+		use_option(r->model, feature);
+	feature_set_vocab(r->set, feature);
+	if (feature->encoding == ENCODE_BANDS)
+		feature->vocab = 0;		/* not before the bands are learned */
+}
+
+static void
+missing_column(const char *what, const char *column, const char *relation_name, Oid relation,
+			   const char *other_name)
+{
+	int			n;
+	const char **names = relation_columns(relation, &n);
+
+	if (other_name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("%s column \"%s\" is neither in %s nor in the catalog %s",
+						what, column, relation_name, other_name),
+				 errhint("%s", name_hint("column", column, names, n))));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("%s column \"%s\" of relation %s does not exist", what, column, relation_name),
+			 errhint("%s", name_hint("column", column, names, n))));
+}
+
+static void
+add_item(Resolver *r, int i)
+{
+	const Relations *relations = &r->model->relations;
+	const char *name = r->model->item_columns[i];
+	FeatureSource source = FROM_EVENTS;
+	Oid			type;
+
+	/* what both have comes from the event: a catalog shows only today */
+	if (relation_column(r->events, name, &type) == InvalidAttrNumber)
+	{
+		/* the key of items is what joins the two, so it must be an event's */
+		if (i > 0 && relation_column(r->catalog, name, &type) != InvalidAttrNumber)
+			source = FROM_CATALOG;
+		else if (!r->lenient)
+			missing_column("item", name, relations->events,
+						   r->events, i > 0 ? relations->catalog : NULL);
+	}
+	set_type(r, add_feature(r, NN_ITEM, name, source), type);
+}
+
+/* The type of a context column is that of the samples that have it. */
+static Oid
+context_type(const Resolver *r, const char *name)
+{
+	Oid			result = InvalidOid;
+	const char *first = NULL;
+
+	for (int t = 0; t < r->model->n_tasks; t++)
+	{
+		const char *samples = r->model->task[t].samples;
+		Oid			type;
+
+		if (samples == NULL ||
+			relation_column(r->lenient ? relation_oid_lenient(samples) : relation_oid(samples),
+							name, &type) == InvalidAttrNumber)
+			continue;
+		if (OidIsValid(result) && !same_key_type(type, result) && !r->lenient)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("context column \"%s\" has type %s in %s and %s in %s", name,
+							format_type_be(result), first, format_type_be(type), samples)));
+		result = type;
+		first = samples;
+	}
+	return result;
+}
+
+static void
+add_context(Resolver *r, const char *name)
+{
+	char	   *table = shared_table(r->model, name);
+	Oid			type = context_type(r, name);
+	Feature    *feature = add_feature(r, NN_CONTEXT, name, FROM_CONTEXT);
+	const Feature *item;
+	int			shares = -1;
+
+	if (table == NULL)
+	{
+		set_type(r, feature, OidIsValid(type) ? type : TEXTOID);
+		return;
+	}
+
+	for (int i = 0; i < r->set->n[NN_ITEM]; i++)
+		if (strcmp(r->set->f[NN_ITEM][i].name, table) == 0)
+			shares = i;
+	if (shares < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("context column \"%s\" shares the table of \"%s\", which is no item column", name, table),
+				 errhint("%s", name_hint("item column", table,
+										 (const char *const *) r->model->item_columns, r->model->n_item))));
+	item = &r->set->f[NN_ITEM][shares];
+	if (OidIsValid(type) && OidIsValid(item->type) && !same_key_type(type, item->type) && !r->lenient)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("context column \"%s\" has type %s, but the item column \"%s\" whose table it shares has type %s",
+						name, format_type_be(type), table, item->type_name)));
+
+	/* one table, one way into it */
+	*feature = *item;
+	strlcpy(feature->name, name, sizeof(feature->name));
+	feature->group = NN_CONTEXT;
+	feature->source = FROM_CONTEXT;
+	feature->shares = shares;
+}
+
+static FeatureSet *
+resolve(const Model *model, MemoryContext context, bool lenient)
+{
+	const Relations *relations = &model->relations;
+	const ModelOptions *options = &model->options;
+	FeatureSet *set = MemoryContextAllocZero(context, sizeof(FeatureSet));
+	Oid			(*find) (const char *) = lenient ? relation_oid_lenient : relation_oid;
+	Resolver	r = {.model = model, .set = set, .lenient = lenient};
+
+	r.events = find(relations->events);
+	r.catalog = relations->catalog != NULL ? find(relations->catalog) : InvalidOid;
+	r.profile = relations->profile != NULL ? find(relations->profile) : InvalidOid;
+
+	set->gap = set->daypart = set->recency = set->activity = -1;
+	set->types = 1;
+	set->max_events = options->max_events;
+	set->recency_bias = !options->time_paper;
+	strlcpy(set->timezone, model->timezone, sizeof(set->timezone));
+	set->tz = pg_tzset(model->timezone);
+	if (set->tz == NULL && !lenient)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", model->timezone),
+				 errhint("The view pg_timezone_names lists them.")));
+
+	check_names(model);
+	for (int i = 0; i < model->n_item; i++)
+		add_item(&r, i);
+	for (int i = 0; i < model->n_behavior; i++)
+	{
+		const char *name = model->behavior_columns[i];
+		Oid			type;
+
+		if (relation_column(r.events, name, &type) == InvalidAttrNumber && !lenient)
+			missing_column("behavior", name, relations->events, r.events, NULL);
+		set_type(&r, add_feature(&r, NN_PROPERTY, name, FROM_EVENTS), type);
+	}
+	for (int i = 0; i < model->n_profile; i++)
+	{
+		const char *name = model->profile_columns[i];
+		Oid			type;
+
+		if (relation_column(r.profile, name, &type) == InvalidAttrNumber && !lenient)
+			missing_column("profile", name, relations->profile, r.profile, NULL);
+		set_type(&r, add_feature(&r, NN_PROFILE, name, FROM_PROFILE), type);
+	}
+	for (int i = 0; i < model->n_context; i++)
+		add_context(&r, model->context_columns[i]);
+
+	/* what is derived comes last in its group */
+	if (options->time_paper)
+	{
+		set->recency = set->n[NN_PROPERTY];
+		add_derived(&r, NN_PROPERTY, "recency", FROM_TIME, false, NN_USE_BOTH);
+	}
+	else
+	{
+		set->gap = set->n[NN_PROPERTY];
+		add_derived(&r, NN_PROPERTY, "gap", FROM_TIME, false, NN_USE_GATES);
+	}
+	set->daypart = set->n[NN_PROPERTY];
+	add_derived(&r, NN_PROPERTY, "daypart", FROM_TIME, true, NN_USE_BOTH);
+	if (options->activity)
+	{
+		set->activity = set->n[NN_PROFILE];
+		add_derived(&r, NN_PROFILE, "activity", FROM_WINDOW, true, NN_USE_BOTH);
+	}
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < set->n[g]; f++)
+			if (set->f[g][f].encoding == ENCODE_FIXED)
+				feature_set_vocab(set, &set->f[g][f]);
+	return set;
+}
+
+FeatureSet *
+model_features(const Model *model, MemoryContext context)
+{
+	return resolve(model, context, false);
+}
+
+FeatureSet *
+model_features_lenient(const Model *model, MemoryContext context)
+{
+	return resolve(model, context, true);
+}
