@@ -25,7 +25,7 @@ typedef struct Job
 	int64		id;
 	int32		model_id;
 	char	   *action;			/* train, finetune, refresh, evaluate */
-	Jsonb	   *options;
+	Jsonb	   *options;		/* as given: see job_apply_options */
 	MemoryContext context;
 } Job;
 
@@ -49,6 +49,9 @@ extern void job_progress(const char *phase, double fraction, double events_per_s
 
 /* A line kept with the job: warnings about data, and at the end the sentence. */
 extern void job_note(const char *format,...) pg_attribute_printf(1, 2);
+
+/* The job's options over the model's own, for this job only. */
+extern void job_apply_options(Model *model, Jsonb *options);
 
 /* Bytes of temporary files in use, shown in the job row. */
 extern void job_spilled(int64 bytes);
