@@ -15,7 +15,6 @@
 #include <math.h>
 
 #define RESAMPLES 200
-#define MAX_SCORERS 16
 
 /* Poisson(1) by inversion */
 static int
@@ -135,9 +134,9 @@ mean_metric(const Judged *judged, int slice, const char *name, SampleValue value
 {
 	int			users = judged->n > 0 ? judged->user[judged->n - 1] + 1 : 0;
 	double	   *weight = palloc0_array_huge(double, users);
-	double	   *sum[MAX_SCORERS];
-	double		resampled[MAX_SCORERS][RESAMPLES];
-	double		total[MAX_SCORERS] = {0};
+	double	   *sum[MAX_RESULTS];
+	double		resampled[MAX_RESULTS][RESAMPLES];
+	double		total[MAX_RESULTS] = {0};
 	double		total_weight = 0;
 	int64		n = 0;
 
@@ -165,7 +164,7 @@ mean_metric(const Judged *judged, int slice, const char *name, SampleValue value
 	for (int b = 0; n > 0 && b < RESAMPLES; b++)
 	{
 		double		w = 0;
-		double		s[MAX_SCORERS] = {0};
+		double		s[MAX_RESULTS] = {0};
 		uint64		random = seed + b;
 
 		for (int u = 0; u < users; u++)
@@ -324,7 +323,7 @@ judge(const Judged *judged, const ModelTask *task, int classes, uint64 seed, Met
 {
 	char		name[32];
 
-	Assert(judged->n_results <= MAX_SCORERS);
+	Assert(judged->n_results <= MAX_RESULTS);
 	if (judged->n == 0)
 		return;
 

@@ -214,6 +214,8 @@ typedef struct Results
 	float	   *log_loss;		/* where the scorer gives probabilities, else NULL */
 } Results;
 
+#define MAX_RESULTS 8			/* the model and its baselines */
+
 typedef struct Judged
 {
 	int			task;
@@ -226,7 +228,7 @@ typedef struct Judged
 	int32	   *label_class;	/* multiclass */
 	uint8	   *repeat;			/* next_item: target was in the user's history before */
 	int			n_results;
-	Results    *results;		/* [0] is the model */
+	Results    *results;		/* [MAX_RESULTS], [0] is the model */
 } Judged;
 
 /* evaluate.c: turn per-sample results into metrics with intervals. */

@@ -1,0 +1,309 @@
+/*-------------------------------------------------------------------------
+ *
+ * baseline_binary.c
+ *	  Baselines of binary tasks: rates, and logistic regression on counts
+ *
+ * The regression sees what an analyst would put into a feature table: how much
+ * and how recently the user did what, how earlier samples of the task ended,
+ * how popular the candidate is and what the user had to do with it before.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/baseline.h"
+
+#include <math.h>
+
+#define MAX_COUNTS	64			/* columns of the regression */
+#define MAX_TYPES	8
+#define MAX_SAME	4			/* candidate features compared with the history */
+#define SAME_EVENTS 50
+#define MAX_FIT		200000		/* training samples: beyond, every n-th */
+#define ITERATIONS	300
+#define RIDGE		1e-3
+
+/* Past of the user and the candidate at each row of the task's samples. */
+typedef struct Past
+{
+	float	   *user_samples,
+			   *user_positives; /* of the same user, earlier */
+	float	   *item_samples,
+			   *item_positives; /* of the candidate, in training, itself left out */
+	double		base_rate;
+} Past;
+
+static Past *
+past_make(const Dataset *data, const Moments *moments, int t)
+{
+	const SampleRows *rows = &data->rows[t];
+	Past	   *past = palloc0(sizeof(Past));
+	uint8	   *training = palloc0_array_huge(uint8, rows->n);
+	float	   *samples = palloc0_array_huge(float, data->catalogue.n);
+	float	   *positives = palloc0_array_huge(float, data->catalogue.n);
+	double		n = 0;
+	double		sum = 0;
+
+	past->user_samples = palloc0_array_huge(float, rows->n);
+	past->user_positives = palloc0_array_huge(float, rows->n);
+	past->item_samples = palloc0_array_huge(float, rows->n);
+	past->item_positives = palloc0_array_huge(float, rows->n);
+
+	for (int64 m = 0; m < moments->n; m++)
+	{
+		const Moment *moment = &moments->moment[m];
+
+		if (moment->task != t || moment->split != SPLIT_TRAIN)
+			continue;
+		for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
+		{
+			training[row] = 1;
+			n += 1;
+			sum += rows->label[row];
+			if (rows->item != NULL && rows->item[row] >= 0)
+			{
+				samples[rows->item[row]] += 1;
+				positives[rows->item[row]] += rows->label[row];
+			}
+		}
+	}
+	past->base_rate = (sum + 0.5) / (n + 1);
+
+	for (int64 row = 0, instant = 0; row < rows->n; row++)
+	{
+		/* rows of one instant do not know of each other */
+		if (row == 0 || rows->user[row] != rows->user[row - 1])
+			instant = row;
+		else
+		{
+			bool		same = rows->time[row] == rows->time[row - 1];
+
+			past->user_samples[row] = same ? past->user_samples[row - 1] : (float) (row - instant);
+			past->user_positives[row] = past->user_positives[row - 1];
+			if (!same)
+				for (int64 r = row - 1; r >= instant && rows->time[r] == rows->time[row - 1]; r--)
+					past->user_positives[row] += rows->label[r];
+		}
+		if (rows->item != NULL && rows->item[row] >= 0)
+		{
+			past->item_samples[row] = samples[rows->item[row]] - training[row];
+			past->item_positives[row] = positives[rows->item[row]] -
+				(training[row] ? rows->label[row] : 0);
+		}
+	}
+	pfree(training);
+	pfree(samples);
+	pfree(positives);
+	return past;
+}
+
+/* The shrunk rate of positives among n. */
+static double
+rate(double positives, double n, double base)
+{
+	return (positives + 10 * base) / (n + 10);
+}
+
+/* First id of a row of a column; ID_MISSING for an empty bag. */
+static int32
+first_id(const IdColumn *column, int64 row)
+{
+	if (column->offsets == NULL)
+		return column->values[row];
+	return column->offsets[row + 1] > column->offsets[row] ?
+		column->values[column->offsets[row]] : ID_MISSING;
+}
+
+/* What the regression sees of one sample row; returns how many columns. */
+static int
+sample_counts(const Dataset *data, const Past *past, int t, const Moment *moment, int64 row,
+			  const int *candidate, int n_candidate, double *x)
+{
+	const SampleRows *rows = &data->rows[t];
+	const ModelTask *task = &data->model->task[t];
+	const User *user = &data->users[moment->user];
+	const EventTable *events = data->events;
+	int			types = Min(data->set->types - ID_FIRST, MAX_TYPES);
+	int			same = Min(n_candidate, MAX_SAME);
+	double		n = (double) (moment->end - user->start);
+	int			at = 0;
+
+	x[at++] = log1p(n);
+	x[at++] = moment->end > user->start ?
+		log1p((moment->time - events->time[moment->end - 1]) / (double) USECS_PER_HOUR) : 10;
+	x[at++] = n == 0;
+	for (int i = 0; i < types; i++)
+		x[at + i] = 0;
+	for (int64 r = user->start; types > 0 && r < moment->end; r++)
+	{
+		int			type = first_id(&events->feature[1][0], r) - ID_FIRST;
+
+		if (type >= 0 && type < types)
+			x[at + type] += 1;
+	}
+	for (int i = 0; i < types; i++, at++)
+		x[at] = log1p(x[at]);
+
+	x[at++] = log1p(past->user_samples[row]);
+	x[at++] = log1p(past->user_positives[row]);
+	x[at++] = rate(past->user_positives[row], past->user_samples[row], past->base_rate);
+
+	if (rows->item != NULL)
+	{
+		int32		item = rows->item[row];
+		double		times = 0;
+
+		for (int64 r = Max(user->start, moment->end - 10 * SAME_EVENTS); item >= 0 && r < moment->end; r++)
+			times += events->item[r] == item;
+		x[at++] = log1p(item >= 0 ? (double) data->catalogue.count[item] : 0);
+		x[at++] = rate(past->item_positives[row], past->item_samples[row], past->base_rate);
+		x[at++] = times > 0;
+		x[at++] = log1p(times);
+	}
+	for (int f = 0; f < same; f++)
+	{
+		int32		id = first_id(&rows->candidate[f], row);
+		double		times = 0;
+
+		for (int64 r = Max(user->start, moment->end - SAME_EVENTS); r < moment->end; r++)
+			times += id >= ID_FIRST && first_id(&events->feature[0][candidate[f]], r) == id;
+		x[at++] = log1p(times);
+	}
+	for (int f = 0; f < task->n_features && at < MAX_COUNTS; f++)
+		x[at++] = rows->features[row * task->n_features + f];
+	return at;
+}
+
+/* Standardise, then fit by accelerated gradient descent; w has d + 1 weights. */
+static void
+logistic_fit(double *x, const float *label, int64 n, int d, double *mean, double *scale, double *w)
+{
+	double	   *momentum = palloc0(sizeof(double) * (d + 1));
+	double	   *gradient = palloc(sizeof(double) * (d + 1));
+	double	   *ahead = palloc0(sizeof(double) * (d + 1));
+	double		step = 4.0 / (d + 1);	/* the loss's curvature is at most (d + 1) / 4 */
+
+	for (int c = 0; c < d; c++)
+	{
+		double		sum = 0;
+		double		square = 0;
+
+		for (int64 i = 0; i < n; i++)
+			sum += x[i * d + c];
+		mean[c] = sum / n;
+		for (int64 i = 0; i < n; i++)
+			square += (x[i * d + c] - mean[c]) * (x[i * d + c] - mean[c]);
+		scale[c] = square > 0 ? 1 / sqrt(square / n) : 0;
+		for (int64 i = 0; i < n; i++)
+			x[i * d + c] = (x[i * d + c] - mean[c]) * scale[c];
+	}
+	memset(w, 0, sizeof(double) * (d + 1));
+	for (int iteration = 0; iteration < ITERATIONS; iteration++)
+	{
+		memset(gradient, 0, sizeof(double) * (d + 1));
+		for (int64 i = 0; i < n; i++)
+		{
+			double		z = ahead[d];
+			double		e;
+
+			for (int c = 0; c < d; c++)
+				z += ahead[c] * x[i * d + c];
+			e = 1 / (1 + exp(-z)) - label[i];
+			for (int c = 0; c < d; c++)
+				gradient[c] += e * x[i * d + c];
+			gradient[d] += e;
+			if (i % 4096 == 0)
+				job_check();
+		}
+		for (int c = 0; c <= d; c++)
+		{
+			double		next = ahead[c] - step * (gradient[c] / n + (c < d ? RIDGE * ahead[c] : 0));
+
+			momentum[c] = next - w[c];
+			w[c] = next;
+			ahead[c] = next + momentum[c] * iteration / (iteration + 3);
+		}
+	}
+	pfree(momentum);
+	pfree(gradient);
+	pfree(ahead);
+}
+
+void
+binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *judged)
+{
+	const SampleRows *rows = &data->rows[t];
+	Past	   *past = past_make(data, moments, t);
+	int			candidate[NN_MAX_FEATURES];
+	int			n_candidate = task_candidates(data->model, data->set, &data->model->task[t],
+											  candidate);
+	int64		stride = moments->count[SPLIT_TRAIN][t] / MAX_FIT + 1;
+	int64		capacity = moments->count[SPLIT_TRAIN][t] / stride + 2;
+	double	   *x = palloc0_array_huge(double, capacity * MAX_COUNTS);
+	float	   *label = palloc0_array_huge(float, capacity);
+	double		mean[MAX_COUNTS];
+	double		scale[MAX_COUNTS];
+	double		w[MAX_COUNTS + 1];
+	int			d = 0;
+	int64		n = 0;
+	int64		skip = 0;
+	Results    *user_rate = add_results(judged, "user_rate");
+	Results    *item_rate = rows->item != NULL ? add_results(judged, "item_rate") : NULL;
+	Results    *regression;
+
+	for (int64 m = 0; m < moments->n; m++)
+	{
+		const Moment *moment = &moments->moment[m];
+
+		if (moment->task != t || moment->split != SPLIT_TRAIN)
+			continue;
+		for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
+		{
+			if (skip++ % stride != 0 || n == capacity)
+				continue;
+			label[n] = rows->label[row];
+			d = sample_counts(data, past, t, moment, row, candidate, n_candidate, x + n * d);
+			n++;
+		}
+		if (m % 256 == 0)
+			job_check();
+	}
+
+	regression = n > 0 ? add_results(judged, "logistic_regression") : NULL;
+	if (n > 0)
+	{
+		logistic_fit(x, label, n, d, mean, scale, w);
+		regression->score = palloc0_array_huge(float, judged->n);
+		regression->log_loss = palloc0_array_huge(float, judged->n);
+	}
+	user_rate->score = palloc0_array_huge(float, judged->n);
+	if (item_rate)
+		item_rate->score = palloc0_array_huge(float, judged->n);
+
+	for (int64 i = 0; i < judged->n; i++)
+	{
+		int64		row = judged->target[i];
+		const Moment *moment = &moments->moment[judged->moment[i]];
+
+		user_rate->score[i] = (float) rate(past->user_positives[row], past->user_samples[row],
+										   past->base_rate);
+		if (item_rate)
+			item_rate->score[i] = (float) rate(past->item_positives[row], past->item_samples[row],
+											   past->base_rate);
+		if (regression)
+		{
+			double		z = w[d];
+			double		p;
+
+			sample_counts(data, past, t, moment, row, candidate, n_candidate, x);
+			for (int c = 0; c < d; c++)
+				z += w[c] * (x[c] - mean[c]) * scale[c];
+			p = 1 / (1 + exp(-z));
+			regression->score[i] = (float) p;
+			regression->log_loss[i] =
+				(float) -log(Max(judged->label[i] > 0.5f ? p : 1 - p, 1e-7));
+		}
+		if (i % 256 == 0)
+			job_check();
+	}
+	pfree(x);
+	pfree(label);
+}
