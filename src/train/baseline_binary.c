@@ -233,8 +233,8 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	const SampleRows *rows = &data->rows[t];
 	Past	   *past = past_make(data, moments, t);
 	int			candidate[NN_MAX_FEATURES];
-	int			n_candidate = task_candidates(data->model, data->set, &data->model->task[t],
-											  candidate);
+	int			n_candidate = task_candidate(data->model, data->set, &data->model->task[t],
+											 candidate);
 	int64		stride = moments->count[SPLIT_TRAIN][t] / MAX_FIT + 1;
 	int64		capacity = moments->count[SPLIT_TRAIN][t] / stride + 2;
 	double	   *x = palloc0_array_huge(double, capacity * MAX_COUNTS);
