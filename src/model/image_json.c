@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 
 #define FEATURES_FORMAT 1
+#define MAX_EVENTS		1000	/* of the option max_events */
 
 static const char *const group_names[NN_GROUPS] = {"item", "property", "profile", "context"};
 static const char *const kind_names[] = {"binary", "rank", "multiclass", "next_item"};
@@ -555,7 +556,7 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s needs the time zone \"%s\", which this server does not know",
 						what, set->timezone)));
-	set->max_events = get_integer(root, "max_events", 1, 10000, what);
+	set->max_events = get_integer(root, "max_events", 1, MAX_EVENTS, what);
 	for (int group = 0; group < NN_GROUPS; group++)
 		set->n[group] = image->config.n_feature[group];
 	set->gap = get_integer(root, "gap", -1, set->n[NN_PROPERTY] - 1, what);
@@ -580,8 +581,7 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 	set->types = get_integer(root, "types", 1, PG_INT32_MAX, what);
 	if (set->types != image->config.recency_rows && set->recency_bias)
 		bad_features(what, "\"types\" is not the number of rows of attention.recency");
-	if (set->types > 1 && (set->n[NN_PROPERTY] < 1 || set->f[NN_PROPERTY][0].vocab != set->types ||
-						   set->f[NN_PROPERTY][0].multi))
+	if (set->types > 1 && (set->n[NN_PROPERTY] < 1 || set->f[NN_PROPERTY][0].vocab != set->types))
 		bad_features(what, "\"types\" is not the vocabulary of the first property");
 	if (set->recency_bias && (image->config.recency != TIME_BUCKETS || image->config.lag != LAG_BUCKETS))
 		bad_features(what, "the network has other time buckets than this server");
@@ -595,7 +595,8 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 			if (f->encoding != ENCODE_FIXED)
 				continue;
 			feature_set_vocab(set, f);
-			if (f->vocab != image->config.feature[group][i].vocab)
+			if (f->vocab != image->config.feature[group][i].vocab ||
+				f->multi != (group == NN_PROFILE || i == set->daypart))
 				bad_features(what, "feature \"%s\" has another vocabulary than this server", f->name);
 		}
 

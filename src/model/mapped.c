@@ -123,7 +123,7 @@ compare_entries(const void *a, const void *b)
 static void
 make_room(int64 bytes)
 {
-	int64		limit = (int64) dupn_max_mapped_size * 1024 * 1024;
+	int64		limit = (int64) dupn_max_mapped_size * 1024;
 	int64		total = bytes;
 	int			n = 0;
 	int			room = 64;
