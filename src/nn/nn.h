@@ -315,9 +315,7 @@ typedef struct nn_task_acts
 	float	   *weights;		/* rank: [S, F] the non-negative weights */
 	float	   *query;			/* next_item: [S, E] */
 	double		loss;			/* mean over samples, not times the task's weight */
-	/* the implementation's own */
-	float	   *x, *h[NN_MAX_LAYERS], *mask[NN_MAX_LAYERS], *candidate, *column,
-			   *column_bias, *probability;
+	void	   *own;			/* the implementation's own */
 } nn_task_acts;
 
 typedef struct nn_acts

@@ -1,0 +1,292 @@
+/*-------------------------------------------------------------------------
+ *
+ * layers.h
+ *	  The layers of the network, as user.c and heads.c put them together
+ *
+ * Each layer has one function that carves its memory from the arena (and so
+ * tells what it needs), one for forward and one for backward.  Letters as in
+ * nn.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_NN_LAYERS_H
+#define DUPN_NN_LAYERS_H
+
+#include "nn.h"
+
+#define NN_REPEAT_COUNTS 5		/* of repeat.count */
+
+/* ------------------------------------------------------------------------
+ * Parameters and gradients: params.c
+ * ------------------------------------------------------------------------ */
+
+static inline const float *
+nn_param(const nn_run *run, int tensor)
+{
+	return run->param + run->layout->tensor[tensor].offset;
+}
+
+static inline float *
+nn_grad_of(const nn_run *run, nn_grad *grad, int tensor)
+{
+	return grad->value + run->layout->tensor[tensor].offset;
+}
+
+/* The gradient of one row of a table, which is listed as touched. */
+extern float *nn_grad_row(const nn_layout *layout, nn_grad *grad, int tensor, int32_t row);
+
+/* ------------------------------------------------------------------------
+ * Embeddings: embedding.c
+ * ------------------------------------------------------------------------ */
+
+/* A concatenation (or sum) of features: where each is read and written. */
+typedef struct nn_fields
+{
+	int			n;
+	int			width;			/* of the encoding */
+	int			source[NN_MAX_FEATURES];	/* index into the ids */
+	int			table[NN_MAX_FEATURES]; /* tensor */
+	int			at[NN_MAX_FEATURES];	/* first column in the encoding */
+} nn_fields;
+
+/* The features of a group that have one of the uses (properties only). */
+extern void nn_group_fields(const nn_config *config, const nn_layout *layout,
+							nn_group group, int use, nn_fields *fields);
+extern void nn_candidate_fields(const nn_config *config, const nn_layout *layout,
+								const nn_task *task, nn_fields *fields);
+
+/* out[i] [n, width] = the encoding of row map[i], or of row i without a map. */
+extern void nn_gather(const nn_layout *layout, const float *param, const nn_fields *fields,
+					  const nn_ids *ids, const int64_t *map, int64_t n, float *out, int ld);
+
+/* Add d [n, width], the gradient of what nn_gather gave, to the tables' rows. */
+extern void nn_scatter(const nn_layout *layout, nn_grad *grad, const nn_fields *fields,
+					   const nn_ids *ids, const int64_t *map, int64_t n, const float *d, int ld);
+
+/* The ids of one row: how many, and where. */
+static inline int64_t
+nn_bag(const nn_ids *ids, int64_t row, const int32_t **values)
+{
+	if (ids->offsets == NULL)
+	{
+		*values = ids->values + row;
+		return 1;
+	}
+	*values = ids->values + ids->offsets[row];
+	return ids->offsets[row + 1] - ids->offsets[row];
+}
+
+/*
+ * Multiply x [n] with a dropout mask of 0 and 1 / (1 - rate), in place.  The
+ * mask depends on the seed, the stream and first + its position alone, so
+ * that backward calls the same again instead of keeping it.
+ */
+extern void nn_dropout_apply(const nn_dropout *dropout, float rate, uint64_t stream,
+							 uint64_t first, size_t n, float *x);
+
+/* Streams of masks */
+#define NN_STREAM_ITEM 1
+#define NN_STREAM_VECTOR(t) (100 + (uint64_t) (t))
+#define NN_STREAM_HIDDEN(t, k) (1000 + (uint64_t) (t) * NN_MAX_LAYERS + (uint64_t) (k))
+
+/* ------------------------------------------------------------------------
+ * LSTM: lstm.c
+ * ------------------------------------------------------------------------ */
+
+/*
+ * One direction.  Events are packed step by step, the longest sequence first:
+ * step s holds the s-th event of each sequence that has one, in rows
+ * start[s] .. start[s + 1].  So the sequences that go on are always a prefix,
+ * and there is no padding.
+ */
+typedef struct nn_lstm
+{
+	int64_t		events;			/* N */
+	int			steps;			/* of the longest sequence */
+	int64_t    *start;			/* [steps + 1] */
+	int32_t    *order;			/* [B] sequences, longest first */
+	int64_t    *event;			/* [N] the batch's event of a packed row */
+	float	   *item;			/* [N, E] after dropout */
+	float	   *property;		/* [N, Pg] */
+	float	   *gate;			/* [N, 4H] sums, then activations, then their gradients */
+	float	   *cell;			/* [N, H]; [B, H], the latest, without backward */
+	float	   *hidden;			/* [N, H] */
+} nn_lstm;
+
+extern void nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm *lstm);
+
+/* Writes its half (direction 1 is the reverse) of state [N, W]. */
+extern nn_status nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
+								 nn_lstm *lstm, float *state);
+
+/* d_state [N, W].  Scratch is carved from the arena. */
+extern nn_status nn_lstm_backward(const nn_run *run, const nn_batch *batch, int direction,
+								  nn_arena *arena, nn_lstm *lstm, const float *d_state, nn_grad *grad);
+
+/* ------------------------------------------------------------------------
+ * Attention: attention.c
+ * ------------------------------------------------------------------------ */
+
+typedef struct nn_attention
+{
+	bool		per_event;		/* no q, no u: scores are the same in all views */
+	int64_t		rows;			/* K: N if per_event, else M */
+	float	   *property;		/* [N, Pa] */
+	float	   *event_part;		/* [N, A1] first layer, what depends on the event */
+	float	   *view_part;		/* [V, A1] and what depends on the view, unless per_event */
+	float	   *h1;				/* [K, A1]; event_part itself if per_event */
+	float	   *h2;				/* [K, A2] */
+	float	   *raw;			/* [K] scores without the biases of time */
+} nn_attention;
+
+extern void nn_attention_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena,
+							   nn_attention *attention);
+
+/* Fills acts->score, acts->attention and the first W columns of acts->vector. */
+extern nn_status nn_attention_forward(const nn_run *run, const nn_batch *batch,
+									  nn_attention *attention, const float *query_profile,
+									  nn_acts *acts);
+
+/* Adds to d_state [N, W] and d_query_profile [V, Q + U]. */
+extern nn_status nn_attention_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,
+									   nn_attention *attention, const float *query_profile,
+									   const nn_acts *acts, float *d_state, float *d_query_profile,
+									   nn_grad *grad);
+
+/* ------------------------------------------------------------------------
+ * Users: user.c
+ * ------------------------------------------------------------------------ */
+
+/* From acts->dvector to the gradients of all that lies before the heads. */
+extern nn_status nn_user_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,
+								  nn_acts *acts, nn_grad *grad);
+
+/* ------------------------------------------------------------------------
+ * Dense layers: dense.c
+ * ------------------------------------------------------------------------ */
+
+/* y [n, out] = x [n, in] W^T + b. */
+extern nn_status nn_dense_forward(const nn_run *run, int weight, int bias, int64_t n,
+								  const float *x, float *y);
+
+/* Adds to the gradients of weight and bias; d_x is written, unless NULL. */
+extern nn_status nn_dense_backward(const nn_run *run, int weight, int bias, int64_t n,
+								   const float *x, const float *d_y, float *d_x, nn_grad *grad);
+
+/*
+ * The dense layers of a task: relu after all but the last.  Samples of one
+ * view share a row of x; `extra` is what a sample has of its own, and joins x
+ * in the first layer.  The product with x is taken once per row.  Without
+ * extra all layers run once per row: O, the rows of the output, is `rows`
+ * then, and S else.
+ */
+typedef struct nn_mlp
+{
+	int			n_layer;		/* hidden layers and the output */
+	int			weight[NN_MAX_LAYERS + 1];	/* tensors */
+	int			bias[NN_MAX_LAYERS + 1];
+	int			task;			/* for the streams of dropout */
+	int			samples;		/* S */
+	int			rows;
+	int			row_width;
+	int			extra_width;
+	const int32_t *row;			/* [S] */
+	const float *x;				/* [rows, row_width] */
+	const float *extra;			/* [S, extra_width] */
+	float	   *first;			/* [rows, width of layer 0], with extra only */
+	float	   *h[NN_MAX_LAYERS];	/* [O, width] after relu and dropout */
+	float	   *out;			/* [O, width of the output] */
+} nn_mlp;
+
+static inline int
+nn_mlp_out_rows(const nn_mlp *mlp)
+{
+	return mlp->extra_width > 0 ? mlp->samples : mlp->rows;
+}
+
+static inline int
+nn_mlp_out_row(const nn_mlp *mlp, int sample)
+{
+	return mlp->extra_width > 0 ? sample : mlp->row[sample];
+}
+
+/* Carves first, h and out. */
+extern void nn_mlp_carve(const nn_run *run, nn_arena *arena, nn_mlp *mlp);
+extern nn_status nn_mlp_forward(const nn_run *run, const nn_mlp *mlp);
+
+/*
+ * d_out as out.  d_x [rows, row_width] and d_extra [S, extra_width] are
+ * written.  Scratch is carved from the arena; with d_out NULL that is all.
+ */
+extern nn_status nn_mlp_backward(const nn_run *run, const nn_mlp *mlp, nn_arena *arena,
+								 const float *d_out, float *d_x, float *d_extra, nn_grad *grad);
+
+/* ------------------------------------------------------------------------
+ * Heads: heads.c, and what differs between the kinds in head_<kind>.c
+ * ------------------------------------------------------------------------ */
+
+/* Widths that follow from a task */
+extern int	nn_candidate_width(const nn_config *config, const nn_task *task);
+extern int	nn_extra_width(const nn_task *task);	/* C + F, beside r */
+extern int	nn_output_width(const nn_config *config, const nn_task *task);
+
+/* What forward leaves for backward: nn_task_acts.own. */
+typedef struct nn_head
+{
+	nn_mlp		mlp;
+	int32_t    *row_of_view;	/* [V] */
+	int32_t    *view_of_row;	/* [rows] */
+	int32_t    *row;			/* [S] */
+	float	   *x;				/* [rows, R] r after dropout */
+	float	   *candidate;		/* [S, sum of the item features' widths] */
+	float	   *extra;			/* [S, C + F] */
+
+	/* next_item */
+	float	   *column;			/* [J, E] */
+	float	   *column_bias;	/* [J] */
+	int32_t    *place;			/* [J - shared] scratch: of a column among a sample's extras */
+	float	   *line;			/* [shared + most extras] scratch: one sample's columns */
+	float	   *log_sum;		/* [S] of what the loss counts */
+} nn_head;
+
+static inline float
+nn_sample_weight(const nn_samples *samples, int s)
+{
+	return samples->weight ? samples->weight[s] : 1.0f;
+}
+
+/*
+ * Per kind.  forward: from mlp.out to acts' logit and loss.  backward: adds
+ * the gradient of task weight times loss to d_out, which starts as zeros, and
+ * to the parameters outside the dense layers.
+ */
+extern nn_status nn_binary_forward(const nn_run *run, int t, const nn_samples *samples,
+								   const nn_head *head, nn_task_acts *acts);
+extern nn_status nn_binary_backward(const nn_run *run, int t, const nn_samples *samples,
+									const nn_head *head, const nn_task_acts *acts, float *d_out);
+extern nn_status nn_rank_forward(const nn_run *run, int t, const nn_samples *samples,
+								 const nn_head *head, nn_task_acts *acts);
+extern nn_status nn_rank_backward(const nn_run *run, int t, const nn_samples *samples,
+								  const nn_head *head, const nn_task_acts *acts, float *d_out,
+								  nn_grad *grad);
+extern nn_status nn_multiclass_forward(const nn_run *run, int t, const nn_samples *samples,
+									   const nn_head *head, nn_task_acts *acts);
+extern nn_status nn_multiclass_backward(const nn_run *run, int t, const nn_samples *samples,
+										const nn_head *head, const nn_task_acts *acts, float *d_out);
+extern void nn_next_carve(const nn_run *run, const nn_samples *samples, nn_arena *arena,
+						  nn_head *head, nn_task_acts *acts);
+extern nn_status nn_next_forward(const nn_run *run, int t, const nn_samples *samples,
+								 const nn_head *head, nn_task_acts *acts);
+extern nn_status nn_next_backward(const nn_run *run, int t, const nn_samples *samples,
+								  nn_arena *arena, const nn_head *head, const nn_task_acts *acts,
+								  float *d_out, nn_grad *grad);
+
+/* Log loss of a logit, and its derivative; stable for any logit. */
+extern double nn_log_loss_of(float logit, float label);
+extern float nn_log_loss_slope(float logit, float label);
+
+/* d_vector [V, R] is added to. */
+extern nn_status nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
+								  nn_arena *arena, nn_task_acts *acts, float *d_vector, nn_grad *grad);
+
+#endif							/* DUPN_NN_LAYERS_H */

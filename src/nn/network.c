@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * network.c
+ *	  The whole network: users, then the heads of all tasks
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <string.h>
+
+#include "arena.h"
+#include "layers.h"
+
+const char *
+nn_status_text(nn_status status)
+{
+	switch (status)
+	{
+		case NN_OK:
+			return "no error";
+		case NN_NO_MEMORY:
+			return "not enough memory was set aside";
+		case NN_BAD_CONFIG:
+			return "the configuration is not valid";
+		case NN_BAD_BATCH:
+			return "an id, offset or length is out of range";
+		case NN_BAD_FILE:
+			return "the file is malformed";
+		case NN_NOT_FINITE:
+			return "a number is not finite";
+		case NN_ABORTED:
+			return "the computation was stopped";
+	}
+	return "unknown status";
+}
+
+nn_status
+nn_forward(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_acts *acts)
+{
+	const nn_config *config = run->config;
+
+	memset(acts, 0, sizeof(*acts));
+	NN_TRY(nn_user_forward(run, batch, arena, acts));
+	for (int t = 0; t < config->n_task; t++)
+	{
+		if (batch->samples[t].n == 0)
+			continue;
+		NN_TRY(nn_task_forward(run, t, &batch->samples[t], batch->views, acts->vector,
+							   arena, &acts->task[t]));
+		acts->loss += config->task[t].weight * acts->task[t].loss;
+	}
+	return NN_OK;
+}
+
+nn_status
+nn_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,
+			nn_acts *acts, nn_grad *grad)
+{
+	const nn_config *config = run->config;
+
+	if (!nn_arena_counts(arena))
+		memset(acts->dvector, 0, (size_t) batch->views * config->R * sizeof(float));
+	for (int t = 0; t < config->n_task; t++)
+		if (batch->samples[t].n > 0)
+			NN_TRY(nn_task_backward(run, t, &batch->samples[t], batch->views, arena,
+									&acts->task[t], acts->dvector, grad));
+	return nn_user_backward(run, batch, arena, acts, grad);
+}

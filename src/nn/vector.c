@@ -1,0 +1,148 @@
+/*-------------------------------------------------------------------------
+ *
+ * vector.c
+ *	  Elementwise kernels
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "vector.h"
+
+#include <math.h>
+
+/* Partial sums, so that a reduction is vectorised without reordering by the compiler. */
+#define LANES 16
+
+NN_CLONES void
+nn_vector_exp(size_t n, const float *x, float *y)
+{
+	for (size_t j = 0; j < n; j++)
+		y[j] = nn_exp1(x[j]);
+}
+
+NN_CLONES void
+nn_vector_sigmoid(size_t n, const float *x, float *y)
+{
+	for (size_t j = 0; j < n; j++)
+		y[j] = nn_sigmoid1(x[j]);
+}
+
+NN_CLONES void
+nn_vector_tanh(size_t n, const float *x, float *y)
+{
+	for (size_t j = 0; j < n; j++)
+		y[j] = nn_tanh1(x[j]);
+}
+
+/* The blocks keep the float partial sums short; across blocks it is double. */
+NN_CLONES double
+nn_vector_exp_sum(size_t n, const float *x, float shift, float *y)
+{
+	double		total = 0.0;
+	size_t		j = 0;
+
+	while (j < n)
+	{
+		size_t		end = n - j > 64 * LANES ? j + 64 * LANES : n;
+		float		sum[LANES] = {0};
+
+		for (; j + LANES <= end; j += LANES)
+			for (int k = 0; k < LANES; k++)
+			{
+				float		e = nn_exp1(x[j + k] - shift);
+
+				y[j + k] = e;
+				sum[k] += e;
+			}
+		for (; j < end; j++)
+		{
+			y[j] = nn_exp1(x[j] - shift);
+			sum[0] += y[j];
+		}
+		for (int k = 0; k < LANES; k++)
+			total += sum[k];
+	}
+	return total;
+}
+
+NN_CLONES float
+nn_vector_max(size_t n, const float *x)
+{
+	float		best[LANES];
+	float		max = -INFINITY;
+	size_t		j = 0;
+
+	for (int k = 0; k < LANES; k++)
+		best[k] = -INFINITY;
+	for (; j + LANES <= n; j += LANES)
+		for (int k = 0; k < LANES; k++)
+			best[k] = x[j + k] > best[k] ? x[j + k] : best[k];
+	for (; j < n; j++)
+		best[0] = x[j] > best[0] ? x[j] : best[0];
+	for (int k = 0; k < LANES; k++)
+		max = best[k] > max ? best[k] : max;
+	return max;
+}
+
+NN_CLONES float
+nn_vector_dot(size_t n, const float *x, const float *y)
+{
+	float		sum[LANES] = {0};
+	float		total = 0.0f;
+	size_t		j = 0;
+
+	for (; j + LANES <= n; j += LANES)
+		for (int k = 0; k < LANES; k++)
+			sum[k] += x[j + k] * y[j + k];
+	for (; j < n; j++)
+		total += x[j] * y[j];
+	for (int k = 0; k < LANES; k++)
+		total += sum[k];
+	return total;
+}
+
+NN_CLONES void
+nn_vector_axpy(size_t n, float a, const float *x, float *y)
+{
+	for (size_t j = 0; j < n; j++)
+		y[j] += a * x[j];
+}
+
+NN_CLONES void
+nn_vector_scale(size_t n, float a, float *x)
+{
+	for (size_t j = 0; j < n; j++)
+		x[j] *= a;
+}
+
+NN_CLONES void
+nn_vector_relu(size_t n, float *x)
+{
+	for (size_t j = 0; j < n; j++)
+		x[j] = x[j] < 0.0f ? 0.0f : x[j];
+}
+
+NN_CLONES void
+nn_vector_relu_sum(size_t n, const float *x, const float *y, float *z)
+{
+	for (size_t j = 0; j < n; j++)
+	{
+		float		sum = x[j] + y[j];
+
+		z[j] = sum < 0.0f ? 0.0f : sum;
+	}
+}
+
+NN_CLONES void
+nn_vector_relu_back(size_t n, const float *y, float *dy)
+{
+	for (size_t j = 0; j < n; j++)
+		dy[j] = y[j] > 0.0f ? dy[j] : 0.0f;
+}
+
+NN_CLONES void
+nn_vector_column_sums(size_t rows, size_t cols, const float *x, size_t ld, float *sum)
+{
+	for (size_t i = 0; i < rows; i++)
+		for (size_t j = 0; j < cols; j++)
+			sum[j] += x[i * ld + j];
+}

@@ -1,0 +1,123 @@
+/*-------------------------------------------------------------------------
+ *
+ * vector.h
+ *	  Elementwise kernels
+ *
+ * Plain loops that GCC vectorises, compiled once per instruction set where
+ * the platform can choose at load time.  The functions below marked inline
+ * are the scalar bodies of such loops, for kernels elsewhere (lstm.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_NN_VECTOR_H
+#define DUPN_NN_VECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/*
+ * Comparisons of floats may trap in theory, which keeps GCC from vectorising
+ * a choice between two values; nothing here looks at the exception flags.
+ * Neither option changes a result or the processor's floating point mode.
+ */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize ("tree-vectorize", "no-trapping-math")
+#endif
+
+/*
+ * Copies of a function per instruction set.  They need ifunc (glibc); clang's
+ * bitcode has no use for them, and the address and thread sanitizers are not
+ * set up yet when the choice is made.
+ */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && \
+	!defined(__clang__) && !defined(__llvm__) && \
+	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define NN_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define NN_CLONES
+#endif
+
+#if defined(__GNUC__)
+#define NN_INLINE static inline __attribute__((always_inline))
+#else
+#define NN_INLINE static inline
+#endif
+
+/*
+ * e^x, relative error at most 2e-7; 0 below -87, e^88 above 88; NaN stays.
+ * x = n ln 2 + r with |r| <= ln 2 / 2; e^r by the polynomial of Cephes' expf.
+ */
+NN_INLINE float
+nn_exp1(float x)
+{
+	const float round = 12582912.0f;	/* 1.5 * 2^23: adding it rounds to integer */
+	float		in = x > 88.0f ? 88.0f : x;
+	float		shifted = in * 1.44269504f + round;
+	float		n = shifted - round;
+	float		r = in - n * 0.693359375f + n * 2.12194440e-4f;
+	float		p = 1.9875691500e-4f;
+	float		power;
+	uint32_t	bits;
+
+	p = p * r + 1.3981999507e-3f;
+	p = p * r + 8.3334519073e-3f;
+	p = p * r + 4.1665795894e-2f;
+	p = p * r + 1.6666665459e-1f;
+	p = p * r + 5.0000001201e-1f;
+	p = p * r * r + r + 1.0f;
+	memcpy(&bits, &shifted, sizeof(bits));
+	bits = (bits + 127) << 23;	/* 2^n */
+	memcpy(&power, &bits, sizeof(power));
+	return x < -87.0f ? 0.0f : p * power;
+}
+
+/* 1 / (1 + e^-x), relative error at most 4e-7 down to -87, where it is 0 below. */
+NN_INLINE float
+nn_sigmoid1(float x)
+{
+	float		e = nn_exp1(x > 0.0f ? -x : x);
+	float		small = e / (1.0f + e);
+
+	return x > 0.0f ? 1.0f / (1.0f + e) : small;
+}
+
+/* tanh x, relative error at most 3e-7: Cephes' odd polynomial near 0. */
+NN_INLINE float
+nn_tanh1(float x)
+{
+	float		a = x < 0.0f ? -x : x;
+	float		big = 1.0f - 2.0f / (nn_exp1(2.0f * a) + 1.0f);
+	float		z = x * x;
+	float		p = -5.70498872745e-3f;
+
+	p = p * z + 2.06390887954e-2f;
+	p = p * z - 5.37397155531e-2f;
+	p = p * z + 1.33314422036e-1f;
+	p = p * z - 3.33332819422e-1f;
+	p = p * z * x + x;
+	big = x < 0.0f ? -big : big;
+	return a < 0.625f ? p : big;
+}
+
+extern void nn_vector_exp(size_t n, const float *x, float *y);
+extern void nn_vector_sigmoid(size_t n, const float *x, float *y);
+extern void nn_vector_tanh(size_t n, const float *x, float *y);
+
+/* y[j] = e^(x[j] - shift); their sum.  x may be y. */
+extern double nn_vector_exp_sum(size_t n, const float *x, float shift, float *y);
+extern float nn_vector_max(size_t n, const float *x);	/* -INFINITY when n is 0 */
+
+extern float nn_vector_dot(size_t n, const float *x, const float *y);
+extern void nn_vector_axpy(size_t n, float a, const float *x, float *y);	/* y += a x */
+extern void nn_vector_scale(size_t n, float a, float *x);
+
+/* max(0, .): NaN stays, so that a broken network is noticed */
+extern void nn_vector_relu(size_t n, float *x);
+extern void nn_vector_relu_sum(size_t n, const float *x, const float *y, float *z); /* relu(x + y) */
+extern void nn_vector_relu_back(size_t n, const float *y, float *dy);	/* dy = 0 where y is 0 */
+
+/* sum[j] += the column sums of x [rows, cols] */
+extern void nn_vector_column_sums(size_t rows, size_t cols, const float *x, size_t ld, float *sum);
+
+#endif							/* DUPN_NN_VECTOR_H */
