@@ -68,6 +68,21 @@ BEGIN
 	INSERT INTO result (passed, what) VALUES (n = 0, what || CASE WHEN n = 0 THEN '' ELSE format(' (%s are not)', n) END);
 END $$;
 
+CREATE FUNCTION pg_temp.fails(what text, statement text, code text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	INSERT INTO result (passed, what) VALUES (false, what);
+EXCEPTION WHEN OTHERS THEN
+	INSERT INTO result (passed, what) VALUES (sqlstate = code, what);
+END $$;
+
+-- Calls that must not succeed ---------------------------------------------
+
+SELECT pg_temp.fails('a day needs a world', 'CALL check_a.simulate_day()', '55000');
+SELECT pg_temp.fails('a world needs users', 'CALL check_a.simulate(0, 1, 1)', '22023');
+SELECT pg_temp.fails('a chunk needs users', 'CALL check_a.simulate_day(chunk => 0)', '22023');
+
 -- Determinism and streaming ----------------------------------------------
 
 CALL check_a.simulate(200, 10, 7);
@@ -87,6 +102,7 @@ SELECT pg_temp.checksum('check_b', 260) = :'before', 'the same seed gives the sa
 CALL check_b.simulate(260, 10, 8);
 INSERT INTO result (passed, what)
 SELECT pg_temp.checksum('check_b', 260) <> :'before', 'another seed gives another world';
+SELECT pg_temp.fails('a population cannot shrink', 'CALL check_b.simulate_day(259)', '22023');
 CALL check_b.simulate_day(300);
 INSERT INTO result (passed, what)
 SELECT count(*) FILTER (WHERE user_id > 260) > 20 AND bool_and(joined_on = 10 OR user_id <= 260), 'a grown population joins on the day'

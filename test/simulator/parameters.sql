@@ -7,7 +7,7 @@
 CREATE TABLE truth_parameters (
 	-- the world
 	start_at			timestamptz NOT NULL DEFAULT '2024-01-01 00:00:00+00',	-- a Monday; days are days of UTC
-	categories			int		NOT NULL DEFAULT 32,	-- must be a power of two, see pick_category
+	categories			int		NOT NULL DEFAULT 32,	-- no multiple of 5, see pick_category
 	brands				int		NOT NULL DEFAULT 120,
 	brands_in_category	int		NOT NULL DEFAULT 12,
 	shops				int		NOT NULL DEFAULT 90,
@@ -30,8 +30,8 @@ CREATE TABLE truth_parameters (
 	activity_range		float8	NOT NULL DEFAULT 0.80,
 	weekend_factor		float8	NOT NULL DEFAULT 1.15,
 	pages_mean			float8	NOT NULL DEFAULT 3.2,	-- pages after the first, over users' patience
-	pages_most			int		NOT NULL DEFAULT 8,
-	page_items			int		NOT NULL DEFAULT 8,
+	pages_most			int		NOT NULL DEFAULT 8,		-- at most 8, see impressions.id
+	page_items			int		NOT NULL DEFAULT 8,		-- at most 16, likewise
 	page_seconds		int		NOT NULL DEFAULT 240,
 	hours_workday		int[]	NOT NULL DEFAULT '{0,1,6,7,7,8,8,9,10,11,12,12,13,14,15,16,17,18,18,19,19,19,20,20,20,20,21,21,21,21,22,22}',
 	hours_weekend		int[]	NOT NULL DEFAULT '{0,1,8,9,9,10,10,10,11,11,12,13,13,14,14,15,15,16,16,17,18,19,20,20,20,21,21,22,22}',

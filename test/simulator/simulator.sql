@@ -254,7 +254,8 @@ BEGIN
 
 	INSERT INTO products
 	SELECT i.item_id, i.shop_id, i.category_id, i.brand_id,
-		   ARRAY[i.style_a, i.style_b, 100 + i.category_id * 10 + floor(10 * draw(h, 'tag'))::int],
+		   CASE WHEN i.style_a = i.style_b THEN ARRAY[i.style_a] ELSE ARRAY[i.style_a, i.style_b] END
+		   || 100 + i.category_id * 10 + floor(10 * draw(h, 'tag'))::int,
 		   round((c.price * exp(c.spread * i.price_level))::numeric, 2),
 		   format('%s %s of brand %s', CASE WHEN c.durable THEN 'Durable' ELSE 'Consumable' END, i.item_id, i.brand_id),
 		   round(least(5, greatest(1, 3.6 + 0.5 * i.quality + 0.3 * gauss(h, 'rating')))::numeric, 1),
@@ -627,12 +628,13 @@ CREATE PROCEDURE %1$I.simulate_day(new_users bigint DEFAULT NULL, chunk bigint D
 LANGUAGE plpgsql
 AS $$
 DECLARE
-	w	%1$I.truth_world;
+	w		%1$I.truth_world;
+	today	int;
 BEGIN
 	IF chunk < 1 THEN
 		RAISE EXCEPTION 'chunk must be at least 1' USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	SELECT * INTO w FROM %1$I.truth_world;
+	SELECT * INTO w FROM %1$I.truth_world FOR UPDATE;
 	IF w IS NULL THEN
 		RAISE EXCEPTION 'there is no world yet' USING ERRCODE = 'object_not_in_prerequisite_state',
 			HINT = 'Call simulate first.';
@@ -651,15 +653,18 @@ BEGIN
 		UPDATE %1$I.truth_world SET users = w.users, next_user = 1;
 		COMMIT;
 	END IF;
-	WHILE w.next_user <= w.users LOOP
+	today := w.days;
+	LOOP
+		-- Another session may be at work on the same day: each chunk is one's own.
+		SELECT * INTO w FROM %1$I.truth_world FOR UPDATE;
+		EXIT WHEN w.days <> today OR w.next_user > w.users;
 		PERFORM %1$I.make_users(w.days, w.next_user, least(w.users, w.next_user + chunk - 1));
 		PERFORM %1$I.mail(w.days, w.next_user, least(w.users, w.next_user + chunk - 1));
 		PERFORM %1$I.visit(w.days, w.next_user, least(w.users, w.next_user + chunk - 1));
-		w.next_user := w.next_user + chunk;
-		UPDATE %1$I.truth_world SET next_user = w.next_user;
+		UPDATE %1$I.truth_world SET next_user = next_user + chunk;
 		COMMIT;
 	END LOOP;
-	UPDATE %1$I.truth_world SET days = days + 1, next_user = 0;
+	UPDATE %1$I.truth_world SET days = days + 1, next_user = 0 WHERE days = today;
 	COMMIT;
 END $$;
 
