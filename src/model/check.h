@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.h
+ *	  What the checks of models and of tasks share
+ *
+ * All errors name the column and hint at the mend.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_CHECK_H
+#define DUPN_CHECK_H
+
+#include "model/model.h"
+
+/* The current user must be able to read a column; the error is core's, and
+ * says which model reads it. */
+extern void check_select(const Model *model, Oid relation, AttrNumber attnum, const char *column);
+
+/* A relation that jobs can read: a table, view or the like, and not temporary. */
+extern void check_relation(Oid relation, const char *name);
+
+/* A column must exist; what ("user column") says what it is for. */
+extern AttrNumber check_column(Oid relation, const char *relation_name, const char *what,
+							   const char *column, Oid *type);
+
+extern void check_time_type(const char *column, Oid type);
+extern void check_same_key(const char *what, const char *column, Oid type,
+						   const char *other_what, const char *other, Oid other_type);
+
+/* The CREATE INDEX that the events lack, NULL: none. */
+extern char *missing_event_index(const Model *model);
+
+#endif							/* DUPN_CHECK_H */

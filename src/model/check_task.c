@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * check_task.c
+ *	  Is the declaration of a task right?
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include "catalog/pg_type.h"
+#include "hint.h"
+#include "model/check.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#define MAX_SAMPLE_FEATURES 256
+
+static bool
+is_integer(Oid type)
+{
+	Oid			base = getBaseType(type);
+
+	return base == INT2OID || base == INT4OID || base == INT8OID;
+}
+
+static bool
+is_number(Oid type)
+{
+	return type_use(type) == TYPE_NUMBER || is_integer(type) || getBaseType(type) == BOOLOID;
+}
+
+bool
+task_cuts_levels(const ModelTask *task, Oid label_type)
+{
+	return type_use(label_type) == TYPE_NUMBER ||
+		(is_integer(label_type) &&
+		 (task->options.within != NULL || jsonb_object_text(task->options_json, "levels") != NULL));
+}
+
+static void pg_attribute_noreturn()
+missing_argument(const ModelTask *task, const char *argument, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a task of kind \"%s\" needs \"%s\"", task_kind_name(task->kind), argument),
+			 errhint("%s", hint)));
+}
+
+static void
+refuse_argument(const ModelTask *task, const char *argument, bool given)
+{
+	if (given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a task of kind \"%s\"%s takes no \"%s\"", task_kind_name(task->kind),
+						task->kind == NN_NEXT_ITEM ? "" :
+						task->samples != NULL ? " with samples" : " without samples",
+						argument)));
+}
+
+static void
+check_number_column(const Model *model, Oid relation, const char *relation_name,
+					const char *what, const char *column)
+{
+	Oid			type;
+	AttrNumber	attnum = check_column(relation, relation_name, what, column, &type);
+
+	if (!is_number(type))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s \"%s\" has type %s, but must be a number", what, column, format_type_be(type))));
+	check_select(model, relation, attnum, column);
+}
+
+/* A column of the event stream: of the events or, unless events_only, of the catalog. */
+static Oid
+check_stream_column(const Model *model, const char *what, const char *column, bool events_only)
+{
+	FeatureSource source;
+	Oid			relation,
+				type;
+
+	if (!model_column(model, column, &source, &relation, &type) ||
+		(events_only && source != FROM_EVENTS))
+	{
+		int			n;
+		const char **names = relation_columns(relation_oid(model->relations.events), &n);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("%s \"%s\" is not in %s%s", what, column, model->relations.events,
+						events_only || model->relations.catalog == NULL ? "" : " or the catalog"),
+				 errhint("%s", name_hint("column", column, names, n))));
+	}
+	check_select(model, relation, relation_column(relation, column, NULL), column);
+	return type;
+}
+
+static void
+check_class_type(const char *what, const char *column, Oid type)
+{
+	if (type_use(type) != TYPE_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s \"%s\" has type %s, which has no classes", what, column, format_type_be(type)),
+				 errhint("Integers, text, uuid, boolean and enums have.")));
+}
+
+/* ---------------- where ---------------- */
+
+typedef struct WhereColumn
+{
+	const char *column;
+	Oid			type;
+} WhereColumn;
+
+static void
+where_context(void *arg)
+{
+	errcontext("option \"where\", column \"%s\"", ((WhereColumn *) arg)->column);
+}
+
+/* A value must be one that the column's type reads, so that a mistyped enum is noticed now. */
+static void
+check_where_value(WhereColumn *where, const JsonbValue *value)
+{
+	char	   *text = jsonb_value_text(value);
+	ErrorContextCallback callback = {error_context_stack, where_context, where};
+	Oid			input,
+				parameter;
+
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"where\" must give column \"%s\" a value or an array of values", where->column),
+				 errhint("For example {\"%s\": [\"buy\", \"cart\"]}.", where->column)));
+	getTypeInputInfo(where->type, &input, &parameter);
+	error_context_stack = &callback;
+	OidInputFunctionCall(input, text, parameter, -1);
+	error_context_stack = callback.previous;
+}
+
+static void
+check_where(const Model *model, Jsonb *where)
+{
+	int			n;
+	char	  **columns = jsonb_object_names(where, &n);
+
+	for (int i = 0; i < n; i++)
+	{
+		WhereColumn column = {columns[i], check_stream_column(model, "\"where\" column", columns[i], true)};
+		JsonbValue *value = getKeyJsonValueFromContainer(&where->root, columns[i], strlen(columns[i]), NULL);
+
+		if (type_use(column.type) == TYPE_UNUSABLE || type_use(column.type) == TYPE_ID_ARRAY)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("\"where\" column \"%s\" has type %s, which cannot be compared",
+							columns[i], format_type_be(column.type))));
+		if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
+		{
+			JsonbContainer *array = value->val.binary.data;
+
+			for (int k = 0; k < JsonContainerSize(array); k++)
+				check_where_value(&column, getIthJsonbValueFromContainer(array, k));
+		}
+		else
+			check_where_value(&column, value);
+	}
+}
+
+/* ---------------- samples ---------------- */
+
+static void
+check_candidate(const Model *model, const ModelTask *task, Oid samples)
+{
+	bool		has_key = relation_column(samples, model->relations.item_key, NULL) != InvalidAttrNumber;
+
+	for (int i = 0; i < task->options.n_candidate; i++)
+	{
+		const char *name = task->options.candidate[i];
+		bool		declared = false;
+
+		for (int k = 0; k < model->n_item; k++)
+			declared = declared || strcmp(model->item_columns[k], name) == 0;
+		if (!declared)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("candidate column \"%s\" is no item column of the model", name),
+					 errhint("%s", name_hint("item column", name, (const char *const *) model->item_columns,
+											 model->n_item))));
+		if (!has_key && relation_column(samples, name, NULL) == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("candidate column \"%s\" cannot be had for the samples %s", name, task->samples),
+					 errhint("The samples need it, or the item's key \"%s\" to look it up by.",
+							 model->relations.item_key)));
+		for (int k = 0; k < i; k++)
+			if (strcmp(task->options.candidate[k], name) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("candidate column \"%s\" is named more than once", name)));
+	}
+}
+
+static void
+check_samples(const Model *model, const FeatureSet *set, const ModelTask *task)
+{
+	const Relations *relations = &model->relations;
+	const TaskOptions *options = &task->options;
+	const char *user = options->user_column ? options->user_column : relations->user_column;
+	const char *time = options->time_column ? options->time_column : relations->time_column;
+	Oid			samples = relation_oid(task->samples);
+	Oid			type,
+				user_type;
+	AttrNumber	attnum;
+
+	check_relation(samples, task->samples);
+
+	attnum = relation_column(samples, user, &type);
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("samples %s have no user column \"%s\"", task->samples, user),
+				 errhint("If it has another name there, say so with the option \"user_column\".")));
+	relation_column(relation_oid(relations->events), relations->user_column, &user_type);
+	check_same_key("user column of the samples", user, type,
+				   "that of the events", relations->user_column, user_type);
+	check_select(model, samples, attnum, user);
+
+	attnum = relation_column(samples, time, &type);
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("samples %s have no time column \"%s\"", task->samples, time),
+				 errhint("If it has another name there, say so with the option \"time_column\"; a sample sees only what was before it.")));
+	check_time_type(time, type);
+	check_select(model, samples, attnum, time);
+
+	if (options->weight_column != NULL)
+		check_number_column(model, samples, task->samples, "weight column", options->weight_column);
+
+	if (task->n_features > MAX_SAMPLE_FEATURES)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("too many features: %d, of at most %d", task->n_features, MAX_SAMPLE_FEATURES)));
+	for (int i = 0; i < task->n_features; i++)
+	{
+		check_number_column(model, samples, task->samples, "feature", task->features[i]);
+		if (strcmp(task->features[i], task->label) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("feature \"%s\" is the label", task->features[i])));
+		for (int k = 0; k < i; k++)
+			if (strcmp(task->features[k], task->features[i]) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("feature \"%s\" is named more than once", task->features[i])));
+	}
+
+	/* item and context columns that the samples have must mean what the model's mean */
+	for (int f = 0; f < set->n[NN_ITEM] && task->kind == NN_BINARY; f++)
+	{
+		const Feature *feature = &set->f[NN_ITEM][f];
+
+		attnum = relation_column(samples, feature->name, &type);
+		if (attnum == InvalidAttrNumber)
+			continue;
+		if (!same_key_type(type, feature->type) &&
+			!(feature->encoding == ENCODE_BANDS && is_number(type)))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of samples %s has type %s, but the model reads it as %s",
+							feature->name, task->samples, format_type_be(type), feature->type_name)));
+		check_select(model, samples, attnum, feature->name);
+	}
+	for (int f = 0; f < set->n[NN_CONTEXT]; f++)
+	{
+		attnum = relation_column(samples, set->f[NN_CONTEXT][f].name, NULL);
+		if (attnum != InvalidAttrNumber)
+			check_select(model, samples, attnum, set->f[NN_CONTEXT][f].name);
+	}
+	check_candidate(model, task, samples);
+}
+
+/* ---------------- the whole ---------------- */
+
+void
+task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
+{
+	Oid			label_type = InvalidOid;
+
+	if (task->kind == NN_RANK)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tasks of kind \"rank\" cannot be declared yet"),
+				 errhint("Use kind \"binary\" with the same samples, label and features.")));
+	if (task->kind == NN_NEXT_ITEM)
+	{
+		refuse_argument(task, "samples", task->samples != NULL);
+		refuse_argument(task, "label", task->label != NULL);
+		refuse_argument(task, "features", task->n_features > 0);
+	}
+	else
+	{
+		if (task->kind == NN_BINARY && task->samples == NULL)
+			missing_argument(task, "samples",
+							 "Name the relation with one row per decision: user, time, what was offered, and whether it was taken.");
+		if (task->label == NULL)
+			missing_argument(task, "label", task->kind == NN_BINARY ?
+							 "Name the boolean column of the samples that says whether it was taken." :
+							 "Name the column whose value is to be told.");
+	}
+
+	if (task->samples != NULL)
+	{
+		AttrNumber	attnum = check_column(relation_oid(task->samples), task->samples,
+										  "label", task->label, &label_type);
+
+		check_select(model, relation_oid(task->samples), attnum, task->label);
+		check_samples(model, set, task);
+		refuse_argument(task, "where", task->options.where != NULL);
+		refuse_argument(task, "within", task->options.within != NULL);
+	}
+	else if (task->kind == NN_MULTICLASS)
+	{
+		refuse_argument(task, "features", task->n_features > 0);
+		refuse_argument(task, "user_column", task->options.user_column != NULL);
+		refuse_argument(task, "time_column", task->options.time_column != NULL);
+		refuse_argument(task, "weight_column", task->options.weight_column != NULL);
+		label_type = check_stream_column(model, "label", task->label, false);
+	}
+
+	if (task->kind == NN_BINARY && !is_number(label_type))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("label \"%s\" has type %s, but must be boolean or a number that is 0 or 1",
+						task->label, format_type_be(label_type))));
+	if (task->kind == NN_MULTICLASS)
+	{
+		bool		levels = task_cuts_levels(task, label_type);
+
+		if (!levels)
+			check_class_type("label", task->label, label_type);
+		if (task->options.within != NULL)
+		{
+			if (!levels)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"within\" needs a label that is a number, \"%s\" has type %s",
+								task->label, format_type_be(label_type))));
+			check_class_type("\"within\" column", task->options.within,
+							 check_stream_column(model, "\"within\" column", task->options.within, false));
+		}
+	}
+	if (task->options.where != NULL)
+		check_where(model, task->options.where);
+}
