@@ -88,7 +88,7 @@ typedef struct SampleRows
 	float	   *features;		/* [n, F] z-scored */
 	float	   *mean;			/* [F] of the training samples */
 	float	   *scale;			/* [F] by which (value - mean) is multiplied */
-	IdColumn	candidate[NN_MAX_FEATURES]; /* per item feature of the task's candidate */
+	IdColumn	candidate[NN_MAX_FEATURES]; /* in the order of task_candidate() */
 	int32	   *item;			/* catalogue index of the candidate, -1 */
 	IdColumn	context[NN_MAX_FEATURES];	/* context columns that the samples have */
 	int64		nulls;			/* rows skipped: NULL user, time or label */

@@ -1,0 +1,184 @@
+/*-------------------------------------------------------------------------
+ *
+ * dataset.h
+ *	  Raw rows on their way to a data set: shared by read.c, learn.c, dataset.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_DATASET_H
+#define DUPN_DATASET_H
+
+#include "train/column.h"
+#include "train/train.h"
+#include "utils/hsearch.h"
+
+/* The cells of one column of a relation; end is NULL for one cell a row. */
+typedef struct RawColumn
+{
+	CellKind	kind;
+	Column	   *cell;
+	Column	   *end;			/* int64 [n]: where row i's cells end */
+	HTAB	   *texts;			/* TextEntry of each distinct cell, or NULL */
+} RawColumn;
+
+typedef struct TextEntry
+{
+	Cell		cell;
+	char	   *text;
+} TextEntry;
+
+/* Consecutive rows of one user. */
+typedef struct RawRun
+{
+	Cell		user;
+	int64		start;
+	int64		n;
+} RawRun;
+
+typedef struct RawRows
+{
+	int64		n;
+	int64		skipped;		/* rows that lack a user, a time or an item */
+	Column	   *run;			/* RawRun */
+	Column	   *time;			/* TimestampTz, or NULL */
+	int			n_columns;
+	RawColumn  *column;
+	int			key;			/* index of the item's key, -1: none */
+	int			feature[NN_GROUPS][NN_MAX_FEATURES];	/* index, -1: the relation lacks it */
+	int			extra;			/* index of the first of the extra columns */
+} RawRows;
+
+/* What is to be read. */
+typedef struct RawQuery
+{
+	const char *sql;
+	const char *what;			/* in messages */
+	Relations	relations;		/* with the user and time columns of this relation */
+	bool		user,
+				time,
+				key;			/* rows without them are skipped */
+	bool		item_texts;		/* remember how keys are printed: they are of the catalogue */
+	int			n_extra;		/* the last columns of the query */
+	HTAB	  **extra_texts;	/* [n_extra], entries or the array may be NULL */
+	HTAB	  **feature_texts;	/* per item feature, or NULL */
+} RawQuery;
+
+/* An item on its way to the catalogue. */
+typedef struct RawItem
+{
+	Cell		key;
+	char	   *text;
+	int64		catalog_row;	/* -1: the catalog relation has none */
+	int64		event_row;		/* its latest event before the cut, else its latest; -1: none */
+	int64		count;			/* training events */
+} RawItem;
+
+typedef struct Condition
+{
+	nn_group	group;
+	int			feature;
+	int			n;
+	Cell	   *cell;
+} Condition;
+
+/* Where an events-based multiclass task finds its label. */
+typedef struct RawLabel
+{
+	int			column;			/* of the events, or -1 */
+	int			feature;		/* else an item feature of the catalog */
+	CellKind	kind;
+	HTAB	   *texts;
+} RawLabel;
+
+typedef struct RawUser
+{
+	Cell		key;
+	int64		first_run,		/* of Build.event_runs */
+				n_runs;
+	TimestampTz hold_out,
+				report;
+} RawUser;
+
+typedef struct Build
+{
+	Dataset    *data;
+	MemoryContext context;		/* gone when the data set is complete */
+	ColumnStore *store;
+	RawRows    *events;
+	RawRows    *catalog;		/* or NULL */
+	RawRows    *profile;		/* or NULL */
+	RawRows    *samples[NN_MAX_TASKS];	/* or NULL: from the events */
+	int			weight[NN_MAX_TASKS];	/* index of the weight column, or -1 */
+	int			n_candidate[NN_MAX_TASKS];
+	int			candidate[NN_MAX_TASKS][NN_MAX_FEATURES];
+	RawLabel	label[NN_MAX_TASKS];
+	RawLabel	within[NN_MAX_TASKS];
+	int			n_conditions[NN_MAX_TASKS];
+	Condition  *condition[NN_MAX_TASKS];
+	HTAB	   *items;
+	RawRun	   *event_runs;		/* sorted by user */
+	int64		n_event_runs;
+	RawUser    *user;			/* sorted by key */
+	int64		n_users;
+} Build;
+
+/* ---------------- read.c ---------------- */
+
+extern RawRows *read_rows(Build *build, const RawQuery *query);
+extern void read_relations(Build *build);
+
+/* cells of a row; returns how many */
+static inline int
+raw_cells(const RawRows *rows, int column, int64 row, const Cell **cells)
+{
+	const RawColumn *c = &rows->column[column];
+	const int64 *end;
+	int64		begin;
+
+	if (c->end == NULL)
+	{
+		*cells = (const Cell *) c->cell->data + row;
+		return 1;
+	}
+	end = c->end->data;
+	begin = row > 0 ? end[row - 1] : 0;
+	*cells = (const Cell *) c->cell->data + begin;
+	return (int) (end[row] - begin);
+}
+
+static inline Cell
+raw_cell(const RawRows *rows, int column, int64 row)
+{
+	return ((const Cell *) rows->column[column].cell->data)[row];
+}
+
+static inline TimestampTz
+raw_time(const RawRows *rows, int64 row)
+{
+	return ((const TimestampTz *) rows->time->data)[row];
+}
+
+/* A total order of rows by time and cells, so that nothing depends on the order of reading. */
+extern int	raw_compare(const RawRows *rows, int64 a, int64 b);
+
+/* ---------------- learn.c ---------------- */
+
+extern RawItem *raw_item(Build *build, Cell key);
+
+/* cells of a feature of an event, from the catalog where it is declared so; item: the event's */
+extern int	event_cells(Build *build, int64 row, const RawItem *item, nn_group group, int f,
+						const Cell **cells);
+extern bool event_allowed(Build *build, int task, int64 row, const RawItem *item);
+extern Cell event_label(Build *build, const RawLabel *label, int64 row, const RawItem *item);
+extern bool task_from_events(const ModelTask *task);
+
+/* Users and the cut; then everything that is counted before it. */
+extern void learn_split(Build *build);
+extern void learn_items(Build *build);
+extern void learn_features(Build *build);
+extern void learn_levels(Build *build);
+
+/* class of a label, -1: none */
+extern int	levels_class(const Levels *levels, Cell label, double number, Cell within);
+
+#endif							/* DUPN_DATASET_H */

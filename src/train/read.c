@@ -1,0 +1,592 @@
+/*-------------------------------------------------------------------------
+ *
+ * read.c
+ *	  The user's relations into raw columns
+ *
+ * Each relation is read by one cursor, that is in one snapshot, which is held
+ * while reading and never while computing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/dataset.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#define FETCH_ROWS 5000
+
+/* Reading state of one relation. */
+typedef struct Reading
+{
+	Build	   *build;
+	const RawQuery *query;
+	RawRows    *rows;
+	RowReader  *reader;
+	CellType   *type;			/* per raw column */
+	int		   *attnum;
+	bool	   *multi;
+	RawRun		run;			/* the open one */
+	bool		has_run;
+	int64		no_user,
+				no_time,
+				no_key;
+} Reading;
+
+static void
+add_column(Reading *reading, int attnum, const CellType *type, bool multi, HTAB *texts)
+{
+	RawRows    *rows = reading->rows;
+	int			at = rows->n_columns++;
+	RawColumn  *column = &rows->column[at];
+
+	column->kind = type->kind;
+	column->cell = column_add(reading->build->store, sizeof(Cell));
+	column->end = multi ? column_add(reading->build->store, sizeof(int64)) : NULL;
+	column->texts = texts;
+	reading->type[at] = *type;
+	reading->attnum[at] = attnum;
+	reading->multi[at] = multi;
+}
+
+static void
+define_columns(Reading *reading, TupleDesc tupdesc)
+{
+	Build	   *build = reading->build;
+	const RawQuery *query = reading->query;
+	RawRows    *rows = reading->rows;
+	RowReader  *reader;
+	int			most = tupdesc->natts + NN_GROUPS * NN_MAX_FEATURES + 1;
+
+	reader = row_reader(build->data->set, &query->relations, tupdesc, query->what, build->context);
+	reading->reader = reader;
+	rows->column = MemoryContextAllocZero(build->context, sizeof(RawColumn) * most);
+	reading->type = MemoryContextAllocZero(build->context, sizeof(CellType) * most);
+	reading->attnum = MemoryContextAllocZero(build->context, sizeof(int) * most);
+	reading->multi = MemoryContextAllocZero(build->context, sizeof(bool) * most);
+
+	rows->run = query->user ? column_add(build->store, sizeof(RawRun)) : NULL;
+	rows->time = query->time ? column_add(build->store, sizeof(TimestampTz)) : NULL;
+	rows->key = -1;
+	if (reader->item_key > 0)
+	{
+		rows->key = rows->n_columns;
+		add_column(reading, reader->item_key, &reader->item_key_type, false, NULL);
+	}
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < NN_MAX_FEATURES; f++)
+		{
+			const ColumnReader *column = &reader->column[g][f];
+
+			rows->feature[g][f] = -1;
+			if (f >= reader->n[g] || column->attnum == 0)
+				continue;
+			if (g == NN_ITEM && f == 0 && rows->key >= 0)
+				rows->feature[g][f] = rows->key;
+			else
+			{
+				rows->feature[g][f] = rows->n_columns;
+				add_column(reading, column->attnum, &column->type, column->feature->multi,
+						   g == NN_ITEM && query->feature_texts ? query->feature_texts[f] : NULL);
+			}
+		}
+	rows->extra = rows->n_columns;
+	for (int i = 0; i < query->n_extra; i++)
+	{
+		int			attnum = tupdesc->natts - query->n_extra + i + 1;
+		CellType	type;
+
+		cell_type_init(&type, TupleDescAttr(tupdesc, attnum - 1)->atttypid, false, build->context);
+		if (type.array)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of %s is an array",
+							NameStr(TupleDescAttr(tupdesc, attnum - 1)->attname), query->what),
+					 errhint("Labels, weights and features of samples are single values.")));
+		add_column(reading, attnum, &type, false, query->extra_texts ? query->extra_texts[i] : NULL);
+	}
+}
+
+static void
+remember_text(Build *build, HTAB *texts, Cell cell, CellType *type, Datum value)
+{
+	bool		found;
+	TextEntry  *entry = hash_search(texts, &cell, HASH_ENTER, &found);
+
+	if (!found)
+		entry->text = MemoryContextStrdup(build->context, OutputFunctionCall(&type->output, value));
+}
+
+static void
+remember_item(Build *build, Cell key, CellType *type, Datum value, int64 catalog_row)
+{
+	bool		found;
+	RawItem    *item = hash_search(build->items, &key, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		item->text = MemoryContextStrdup(build->context, OutputFunctionCall(&type->output, value));
+		item->catalog_row = -1;
+		item->event_row = -1;
+		item->count = 0;
+	}
+	if (item->catalog_row < 0)
+		item->catalog_row = catalog_row;
+}
+
+/* One row; false when it lacks what it must have. */
+static bool
+append_row(Reading *reading, const Datum *values, const bool *isnull)
+{
+	const RawQuery *query = reading->query;
+	RowReader  *reader = reading->reader;
+	RawRows    *rows = reading->rows;
+	Cell		user = CELL_NULL;
+	Cell		key = CELL_NULL;
+	TimestampTz time = 0;
+
+	if (query->user)
+	{
+		user = cell_from_datum(&reader->user_type, values[reader->user - 1], isnull[reader->user - 1]);
+		if (user == CELL_NULL)
+		{
+			reading->no_user++;
+			return false;
+		}
+	}
+	if (query->time)
+	{
+		if (!isnull[reader->time - 1])
+			time = row_time(reader, values[reader->time - 1]);
+		if (isnull[reader->time - 1] || TIMESTAMP_NOT_FINITE(time))
+		{
+			reading->no_time++;
+			return false;
+		}
+	}
+	if (query->key)
+	{
+		int			at = reader->item_key - 1;
+
+		key = cell_from_datum(&reader->item_key_type, values[at], isnull[at]);
+		if (key == CELL_NULL)
+		{
+			reading->no_key++;
+			return false;
+		}
+		if (query->item_texts)
+			remember_item(reading->build, key, &reader->item_key_type, values[at],
+						  query->user ? -1 : rows->n);
+	}
+
+	if (query->user)
+	{
+		if (reading->has_run && reading->run.user == user)
+			reading->run.n++;
+		else
+		{
+			if (reading->has_run)
+				column_append(rows->run, &reading->run, 1);
+			reading->run = (RawRun) {.user = user, .start = rows->n, .n = 1};
+			reading->has_run = true;
+		}
+	}
+	if (query->time)
+		column_append(rows->time, &time, 1);
+	for (int c = 0; c < rows->n_columns; c++)
+	{
+		RawColumn  *column = &rows->column[c];
+		int			at = reading->attnum[c] - 1;
+		Cell		cells[NN_MAX_BAG];
+		int			n = 1;
+
+		if (reading->multi[c])
+			n = cells_from_datum(&reading->type[c], values[at], isnull[at], cells);
+		else
+			cells[0] = cell_from_datum(&reading->type[c], values[at], isnull[at]);
+		column_append(column->cell, cells, n);
+		if (column->end != NULL)
+			column_append(column->end, &column->cell->n, 1);
+		if (column->texts != NULL && n > 0 && cells[0] != CELL_NULL && !reading->type[c].array)
+			remember_text(reading->build, column->texts, cells[0], &reading->type[c], values[at]);
+	}
+	rows->n++;
+	return true;
+}
+
+static void
+note_skipped(const char *what, const char *column, int64 n)
+{
+	if (n > 0)
+		job_note("%s: " INT64_FORMAT " rows without a usable value in column \"%s\" were skipped",
+				 what, n, column);
+}
+
+/* In a transaction of its own. */
+RawRows *
+read_rows(Build *build, const RawQuery *query)
+{
+	Reading		reading = {.build = build, .query = query};
+	MemoryContext scratch;
+	Portal		portal;
+	Datum	   *values;
+	bool	   *isnull;
+	uint64		fetched;
+
+	job_begin();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	reading.rows = MemoryContextAllocZero(build->context, sizeof(RawRows));
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "dupn rows", ALLOCSET_DEFAULT_SIZES);
+	{
+		SPIPlanPtr	plan = SPI_prepare_cursor(query->sql, 0, NULL, CURSOR_OPT_NO_SCROLL);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	}
+	define_columns(&reading, portal->tupDesc);
+	values = palloc(sizeof(Datum) * portal->tupDesc->natts);
+	isnull = palloc(sizeof(bool) * portal->tupDesc->natts);
+
+	do
+	{
+		MemoryContext old;
+
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		fetched = SPI_processed;
+		old = MemoryContextSwitchTo(scratch);
+		for (uint64 i = 0; i < fetched; i++)
+		{
+			heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, isnull);
+			if (!append_row(&reading, values, isnull))
+				reading.rows->skipped++;
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(scratch);
+		SPI_freetuptable(SPI_tuptable);
+		job_check();
+	} while (fetched > 0);
+
+	if (reading.has_run)
+		column_append(reading.rows->run, &reading.run, 1);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	job_commit();
+
+	note_skipped(query->what, query->relations.user_column, reading.no_user);
+	note_skipped(query->what, query->relations.time_column, reading.no_time);
+	note_skipped(query->what, query->relations.item_key, reading.no_key);
+	job_spilled(column_store_spilled(build->store));
+	return reading.rows;
+}
+
+/* ---------------- what is read ---------------- */
+
+static HTAB *
+text_table(Build *build)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Cell), .entrysize = sizeof(TextEntry), .hcxt = build->context};
+
+	return hash_create("dupn label texts", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* Find the label (or within) column of an events-based task. */
+static void
+find_label(Build *build, Oid events, RawLabel *label, const char *name, bool texts,
+		   char **extra, HTAB **extra_texts, int *n_extra)
+{
+	const FeatureSet *set = build->data->set;
+
+	label->column = label->feature = -1;
+	label->texts = texts ? text_table(build) : NULL;
+	if (get_attnum(events, name) > 0)
+	{
+		label->column = *n_extra;
+		extra[*n_extra] = pstrdup(name);
+		extra_texts[(*n_extra)++] = label->texts;
+		return;
+	}
+	for (int f = 0; f < set->n[NN_ITEM]; f++)
+		if (strcmp(set->f[NN_ITEM][f].name, name) == 0 && !set->f[NN_ITEM][f].multi)
+			label->feature = f;
+	if (label->feature < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" is neither in relation %s nor an item column",
+						name, build->data->model->relations.events),
+				 errhint("Declare it among the model's item_columns.")));
+}
+
+/* "where" of a task: its values go the way of the column's own values. */
+static void
+read_conditions(Build *build, int t)
+{
+	const FeatureSet *set = build->data->set;
+	const ModelTask *task = &build->data->model->task[t];
+	JsonbIterator *iterator;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	Condition  *condition = NULL;
+	CellType	type;
+
+	if (task->options.where == NULL)
+		return;
+	build->condition[t] = MemoryContextAllocZero(build->context,
+												 sizeof(Condition) * 2 * NN_MAX_FEATURES);
+	iterator = JsonbIteratorInit(&task->options.where->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			char	   *name = pnstrdup(value.val.string.val, value.val.string.len);
+
+			condition = &build->condition[t][build->n_conditions[t]];
+			condition->feature = -1;
+			for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
+				for (int f = 0; f < set->n[g]; f++)
+					if (set->f[g][f].encoding != ENCODE_FIXED && strcmp(set->f[g][f].name, name) == 0)
+					{
+						condition->group = g;
+						condition->feature = f;
+					}
+			if (condition->feature < 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_UNDEFINED_COLUMN),
+						 errmsg("task \"%s\": \"where\" names \"%s\", which is no item or behavior column",
+								task->name, name)));
+			if (++build->n_conditions[t] > 2 * NN_MAX_FEATURES)
+				elog(ERROR, "too many conditions");
+			cell_type_init(&type, set->f[condition->group][condition->feature].type,
+						   set->f[condition->group][condition->feature].encoding != ENCODE_BANDS,
+						   CurrentMemoryContext);
+			type.array = false;
+			condition->cell = MemoryContextAlloc(build->context, sizeof(Cell));
+		}
+		else if (token == WJB_VALUE || token == WJB_ELEM)
+		{
+			Oid			input;
+			Oid			ioparam;
+			char	   *text;
+
+			if (value.type == jbvString)
+				text = pnstrdup(value.val.string.val, value.val.string.len);
+			else if (value.type == jbvNumeric)
+				text = DatumGetCString(DirectFunctionCall1(numeric_out,
+														   NumericGetDatum(value.val.numeric)));
+			else if (value.type == jbvBool)
+				text = pstrdup(value.val.boolean ? "true" : "false");
+			else
+				continue;
+			getTypeInputInfo(type.element, &input, &ioparam);
+			condition->cell = repalloc(condition->cell, sizeof(Cell) * (condition->n + 1));
+			condition->cell[condition->n++] =
+				cell_from_datum(&type, OidInputFunctionCall(input, text, ioparam, -1), false);
+		}
+	}
+}
+
+/* Append ", s.column" unless the list has it already. */
+static void
+append_once(StringInfo sql, List **names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, *names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return;
+	*names = lappend(*names, pstrdup(name));
+	appendStringInfo(sql, "%ss.%s", sql->len > 7 ? ", " : "", quote_identifier(name));
+}
+
+static void
+read_samples(Build *build, int t)
+{
+	const Model *model = build->data->model;
+	const ModelTask *task = &model->task[t];
+	const FeatureSet *set = build->data->set;
+	RawQuery	query = {.what = task->samples, .relations = model->relations,
+	.user = true, .time = true};
+	HTAB	  **texts = palloc0(sizeof(HTAB *) * (task->n_features + 2));
+	StringInfoData sql;
+	List	   *names = NIL;
+	Oid			relation;
+
+	if (task->options.user_column)
+		query.relations.user_column = task->options.user_column;
+	if (task->options.time_column)
+		query.relations.time_column = task->options.time_column;
+
+	job_begin();
+	build->n_candidate[t] = task_candidate(model, set, task, build->candidate[t]);
+	relation = relation_oid(task->samples);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	append_once(&sql, &names, query.relations.user_column);
+	append_once(&sql, &names, query.relations.time_column);
+	if (get_attnum(relation, model->relations.item_key) > 0)
+		append_once(&sql, &names, model->relations.item_key);
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < set->n[g]; f++)
+			if ((g == NN_ITEM || g == NN_CONTEXT) && set->f[g][f].encoding != ENCODE_FIXED &&
+				get_attnum(relation, set->f[g][f].name) > 0)
+				append_once(&sql, &names, set->f[g][f].name);
+
+	/* the extra columns may repeat the others */
+	(void) column_type(relation, task->samples, task->label);
+	appendStringInfo(&sql, ", s.%s", quote_identifier(task->label));
+	texts[query.n_extra++] = build->label[t].texts =
+		task->kind == NN_MULTICLASS ? text_table(build) : NULL;
+	for (int i = 0; i < task->n_features; i++)
+	{
+		(void) column_type(relation, task->samples, task->features[i]);
+		appendStringInfo(&sql, ", s.%s", quote_identifier(task->features[i]));
+		query.n_extra++;
+	}
+	build->weight[t] = -1;
+	if (task->options.weight_column)
+	{
+		(void) column_type(relation, task->samples, task->options.weight_column);
+		appendStringInfo(&sql, ", s.%s", quote_identifier(task->options.weight_column));
+		query.n_extra++;
+	}
+	appendStringInfo(&sql, " FROM %s s ORDER BY s.%s", task->samples,
+					 quote_identifier(query.relations.user_column));
+	appendStringInfo(&sql, ", s.%s", quote_identifier(query.relations.time_column));
+	query.sql = MemoryContextStrdup(build->context, sql.data);
+	job_commit();
+
+	query.extra_texts = texts;
+	build->samples[t] = read_rows(build, &query);
+	if (task->options.weight_column)
+		build->weight[t] = build->samples[t]->extra + 1 + task->n_features;
+	build->label[t].column = build->samples[t]->extra;
+	build->label[t].feature = -1;
+	build->label[t].kind = build->samples[t]->column[build->samples[t]->extra].kind;
+}
+
+void
+read_relations(Build *build)
+{
+	Dataset    *data = build->data;
+	const Model *model = data->model;
+	const Relations *relations = &model->relations;
+	HTAB	   *feature_texts[NN_MAX_FEATURES] = {NULL};
+	char	   *extra[2 * NN_MAX_TASKS + 1] = {NULL};
+	HTAB	   *extra_texts[2 * NN_MAX_TASKS] = {NULL};
+	int			n_extra = 0;
+	char	   *events_sql;
+	char	   *catalog_sql = NULL;
+	char	   *profile_sql = NULL;
+	bool		profile = false;
+
+	job_begin();
+	data->set = model_features(model, data->context);
+	{
+		Oid			events = relation_oid(relations->events);
+		HASHCTL		ctl = {.keysize = sizeof(Cell), .entrysize = sizeof(RawItem), .hcxt = build->context};
+
+		build->items = hash_create("dupn items", 4096, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		for (int t = 0; t < model->n_tasks; t++)
+		{
+			const ModelTask *task = &model->task[t];
+
+			if (!task_from_events(task))
+				continue;
+			read_conditions(build, t);
+			if (task->kind != NN_MULTICLASS)
+				continue;
+			find_label(build, events, &build->label[t], task->label, true,
+					   extra, extra_texts, &n_extra);
+			if (build->label[t].feature >= 0)
+				feature_texts[build->label[t].feature] = build->label[t].texts;
+			if (task->options.within)
+				find_label(build, events, &build->within[t], task->options.within, false,
+						   extra, extra_texts, &n_extra);
+		}
+	}
+	for (int f = 0; f < data->set->n[NN_PROFILE]; f++)
+		profile |= data->set->f[NN_PROFILE][f].source == FROM_PROFILE;
+	events_sql = MemoryContextStrdup(build->context, training_query(data->set, relations, extra));
+	if (relations->catalog)
+		catalog_sql = MemoryContextStrdup(build->context, catalog_query(data->set, relations, false));
+	if (profile)
+		profile_sql = MemoryContextStrdup(build->context, profile_query(data->set, relations, false));
+	job_commit();
+
+	job_progress("reading", 0, 0, NULL);
+	build->events = read_rows(build, &(RawQuery) {
+		.sql = events_sql, .what = relations->events, .relations = *relations,
+		.user = true, .time = true, .key = true, .item_texts = true,
+		.n_extra = n_extra, .extra_texts = extra_texts
+	});
+	if (catalog_sql)
+		build->catalog = read_rows(build, &(RawQuery) {
+			.sql = catalog_sql, .what = relations->catalog, .relations = *relations,
+			.key = true, .item_texts = true, .feature_texts = feature_texts
+		});
+	if (profile_sql)
+	{
+		RawQuery	query = {.sql = profile_sql, .what = relations->profile,
+		.relations = *relations, .user = true};
+
+		query.relations.user_column = relations->profile_key;
+		build->profile = read_rows(build, &query);
+	}
+	for (int t = 0; t < model->n_tasks; t++)
+	{
+		if (task_from_events(&model->task[t]))
+		{
+			RawLabel   *labels[2] = {&build->label[t], &build->within[t]};
+
+			for (int i = 0; i < 2; i++)
+			{
+				RawLabel   *label = labels[i];
+
+				if (model->task[t].kind != NN_MULTICLASS || (i == 1 && !model->task[t].options.within))
+					continue;
+				if (label->column >= 0)
+				{
+					label->column += build->events->extra;
+					label->kind = build->events->column[label->column].kind;
+				}
+				else
+					label->kind = data->set->f[NN_ITEM][label->feature].kind;
+			}
+			continue;
+		}
+		job_progress("reading", 0, 0, NULL);
+		read_samples(build, t);
+	}
+	column_store_finish(build->store);
+	data->bytes = column_store_memory(build->store);
+	data->spilled = column_store_spilled(build->store);
+}
+
+int
+raw_compare(const RawRows *rows, int64 a, int64 b)
+{
+	if (rows->time != NULL)
+	{
+		TimestampTz x = raw_time(rows, a);
+		TimestampTz y = raw_time(rows, b);
+
+		if (x != y)
+			return x < y ? -1 : 1;
+	}
+	for (int c = 0; c < rows->n_columns; c++)
+	{
+		const Cell *p;
+		const Cell *q;
+		int			n = raw_cells(rows, c, a, &p);
+		int			m = raw_cells(rows, c, b, &q);
+
+		if (n != m)
+			return n < m ? -1 : 1;
+		for (int i = 0; i < n; i++)
+			if (p[i] != q[i])
+				return p[i] < q[i] ? -1 : 1;
+	}
+	return 0;
+}
