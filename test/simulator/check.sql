@@ -7,6 +7,7 @@
 \pset format unaligned
 \pset tuples_only on
 SET client_min_messages = warning;
+SET timezone = 'America/New_York';		-- the world's days are UTC's all the same
 DROP SCHEMA IF EXISTS check_a, check_b, check_c CASCADE;
 \set shop check_a
 \ir simulator.sql
@@ -124,6 +125,7 @@ SELECT pg_temp.checksum('check_a', 200) = pg_temp.checksum('check_b', 200), 'an 
 
 CALL check_c.simulate(1000, 30, 1);
 SET search_path = check_c;
+SET timezone = 'UTC';
 SELECT pg_temp.none('impressions come after the birth of their item',
 	'SELECT count(*) FROM impressions JOIN products p ON p.id = item_id WHERE shown_at < born');
 SELECT pg_temp.none('events come after the birth of their item',

@@ -223,7 +223,9 @@ AS $$ SELECT 1 + (category * 3 + place * 7) % shops $$;
 
 -- Items "first" to "last", born on the day (on day 0: before it).
 CREATE FUNCTION make_items(day int, first bigint, last bigint) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET timezone = 'UTC'
 AS $$
 DECLARE
 	p		truth_parameters;
@@ -268,7 +270,9 @@ END $$;
 
 -- The shelves, the campaign and, before them, the new items of a day.
 CREATE FUNCTION open_day(day int) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET timezone = 'UTC'
 AS $$
 DECLARE
 	p		truth_parameters;
@@ -304,7 +308,9 @@ END $$;
 -- Users who are new on a day.  One beyond the earlier population who "should"
 -- have joined before joins now.
 CREATE FUNCTION make_users(day int, first bigint, last bigint) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET timezone = 'UTC'
 AS $$
 DECLARE
 	p		truth_parameters;
