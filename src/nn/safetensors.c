@@ -9,22 +9,17 @@
  * (https://github.com/huggingface/safetensors, "Format").
  *
  * Files come from strangers, so the reader accepts only what it can prove:
- * JSON without the liberties that jsmn takes, known types of rank 0 to 2, and
- * tensors that cover the data exactly.
+ * strict JSON, known types of rank 0 to 2, and tensors that cover the data
+ * exactly.
  *
  *-------------------------------------------------------------------------
  */
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "json.h"
 #include "nn.h"
-
-#define JSMN_STATIC
-#define JSMN_STRICT
-#define JSMN_PARENT_LINKS
-#include <jsmn.h>
 
 /* nn_file_data hands the file's bytes out as they are. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors data are little-endian");
@@ -48,277 +43,6 @@ static const struct
 };
 
 #define N_DTYPES ((int) (sizeof(dtypes) / sizeof(dtypes[0])))
-
-/* ------------------------------------------------------------------------
- * Strings
- * ------------------------------------------------------------------------ */
-
-/* The value of four hexadecimal digits, or -1. */
-static int
-hex4(const char *s, const char *end)
-{
-	int			value = 0;
-
-	if (end - s < 4)
-		return -1;
-	for (int i = 0; i < 4; i++)
-	{
-		char		c = s[i];
-
-		if (c >= '0' && c <= '9')
-			value = value * 16 + (c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value * 16 + (c - 'a' + 10);
-		else if (c >= 'A' && c <= 'F')
-			value = value * 16 + (c - 'A' + 10);
-		else
-			return -1;
-	}
-	return value;
-}
-
-/*
- * Read one escape sequence at *s, which is behind its backslash, and step over
- * it.  Returns the code point, or -1: unknown, a lone surrogate, or U+0000,
- * which a C string cannot hold.
- */
-static int
-unescape_one(const char **s, const char *end)
-{
-	static const char from[] = "\"\\/bfnrt";
-	static const char to[] = "\"\\/\b\f\n\r\t";
-	const char *found;
-	int			high,
-				low;
-
-	if (*s == end)
-		return -1;
-	if (**s != 'u')
-	{
-		found = memchr(from, **s, sizeof(from) - 1);
-		(*s)++;
-		return found ? to[found - from] : -1;
-	}
-	high = hex4(*s + 1, end);
-	if (high <= 0 || (high >= 0xDC00 && high <= 0xDFFF))
-		return -1;
-	*s += 5;
-	if (high < 0xD800 || high > 0xDBFF)
-		return high;
-	if (end - *s < 6 || (*s)[0] != '\\' || (*s)[1] != 'u')
-		return -1;
-	low = hex4(*s + 2, end);
-	if (low < 0xDC00 || low > 0xDFFF)
-		return -1;
-	*s += 6;
-	return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
-}
-
-/* Read one UTF-8 character at *s and step over it; -1: not valid UTF-8. */
-static int
-utf8_read(const char **s, const char *end)
-{
-	static const int least[] = {0, 0x80, 0x800, 0x10000};
-	const unsigned char *p = (const unsigned char *) *s;
-	int			more = p[0] < 0x80 ? 0 : p[0] < 0xC0 ? -1 : p[0] < 0xE0 ? 1 : p[0] < 0xF0 ? 2 : p[0] < 0xF8 ? 3 : -1;
-	int			code;
-
-	if (more < 0 || end - *s <= more)
-		return -1;
-	code = more == 0 ? p[0] : p[0] & (0x3F >> more);
-	for (int i = 1; i <= more; i++)
-	{
-		if ((p[i] & 0xC0) != 0x80)
-			return -1;
-		code = (code << 6) | (p[i] & 0x3F);
-	}
-	*s += more + 1;
-	if (code < least[more] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
-		return -1;
-	return code;
-}
-
-/* Encode a code point; returns its 1 to 4 bytes. */
-static int
-utf8_write(int code, char *out)
-{
-	if (code < 0x80)
-	{
-		out[0] = (char) code;
-		return 1;
-	}
-	if (code < 0x800)
-	{
-		out[0] = (char) (0xC0 | code >> 6);
-		out[1] = (char) (0x80 | (code & 0x3F));
-		return 2;
-	}
-	if (code < 0x10000)
-	{
-		out[0] = (char) (0xE0 | code >> 12);
-		out[1] = (char) (0x80 | (code >> 6 & 0x3F));
-		out[2] = (char) (0x80 | (code & 0x3F));
-		return 3;
-	}
-	out[0] = (char) (0xF0 | code >> 18);
-	out[1] = (char) (0x80 | (code >> 12 & 0x3F));
-	out[2] = (char) (0x80 | (code >> 6 & 0x3F));
-	out[3] = (char) (0x80 | (code & 0x3F));
-	return 4;
-}
-
-/*
- * Unescape the inside of a JSON string into out, with a NUL, as far as it
- * fits.  Returns its length in bytes, or -1 when the string is not valid.
- */
-static int64_t
-unescape(const char *s, const char *end, char *out, size_t out_size)
-{
-	size_t		length = 0;
-	bool		fits = true;
-
-	while (s < end)
-	{
-		char		bytes[4];
-		int			code,
-					n;
-
-		if ((unsigned char) *s < 0x20)
-			return -1;
-		if (*s == '\\')
-		{
-			s++;
-			code = unescape_one(&s, end);
-		}
-		else
-			code = utf8_read(&s, end);
-		if (code < 0)
-			return -1;
-		n = utf8_write(code, bytes);
-		fits = fits && length + n < out_size;
-		if (fits)
-			memcpy(out + length, bytes, n);
-		length += n;
-	}
-	if (fits && out_size > 0)
-		out[length] = '\0';
-	return (int64_t) length;
-}
-
-/* ------------------------------------------------------------------------
- * JSON: jsmn's tokens read in order, with the punctuation that jsmn lets pass
- * ------------------------------------------------------------------------ */
-
-typedef struct json
-{
-	const char *text;
-	const jsmntok_t *token;
-	int			n;
-	int			next;			/* token */
-	int			position;		/* behind what was read */
-} json;
-
-/* Only white space, and the separator once if there is one, up to `end`? */
-static bool
-json_gap(json *js, int end, char separator)
-{
-	bool		seen = separator == '\0';
-
-	for (; js->position < end; js->position++)
-	{
-		char		c = js->text[js->position];
-
-		if (c == separator && !seen)
-			seen = true;
-		else if (c != ' ' && c != '\t' && c != '\n' && c != '\r')
-			return false;
-	}
-	return seen;
-}
-
-/* The next token, which must be of this type behind this separator; or NULL. */
-static const jsmntok_t *
-json_next(json *js, jsmntype_t type, char separator)
-{
-	const jsmntok_t *token = &js->token[js->next];
-	int			quote = type == JSMN_STRING;
-
-	if (js->next == js->n || token->type != type ||
-		!json_gap(js, token->start - quote, separator))
-		return NULL;
-	js->next++;
-	if (type == JSMN_OBJECT || type == JSMN_ARRAY)
-		js->position = token->start + 1;
-	else
-		js->position = token->end + quote;
-	return token;
-}
-
-/* Leave an object or array: nothing more may be in it. */
-static bool
-json_close(json *js, const jsmntok_t *container)
-{
-	if (!json_gap(js, container->end - 1, '\0'))
-		return false;
-	js->position = container->end;
-	return true;
-}
-
-/* Parse text that must be one object and enter it; NULL: it is not. */
-static const jsmntok_t *
-json_open(json *js, const char *text, size_t length, void *scratch, size_t scratch_size)
-{
-	jsmn_parser parser;
-	size_t		room = scratch_size / sizeof(jsmntok_t);
-	const jsmntok_t *root;
-
-	jsmn_init(&parser);
-	js->text = text;
-	js->token = scratch;
-	js->next = 0;
-	js->position = 0;
-	js->n = jsmn_parse(&parser, text, length, scratch, room > INT_MAX ? INT_MAX : (unsigned int) room);
-	if (js->n <= 0)
-		return NULL;
-	root = json_next(js, JSMN_OBJECT, '\0');
-	if (root == NULL)
-		return NULL;
-
-	/* jsmn stops at a NUL and takes several values in a row */
-	for (size_t i = (size_t) root->end; i < length; i++)
-		if (text[i] != ' ' && text[i] != '\t' && text[i] != '\n' && text[i] != '\r')
-			return NULL;
-	return root;
-}
-
-/* A whole number from 0 to INT64_MAX, without the forms that JSON forbids. */
-static bool
-json_integer(json *js, char separator, int64_t *value)
-{
-	const jsmntok_t *token = json_next(js, JSMN_PRIMITIVE, separator);
-
-	if (token == NULL || (js->text[token->start] == '0' && token->end - token->start > 1))
-		return false;
-	*value = 0;
-	for (int i = token->start; i < token->end; i++)
-	{
-		int			digit = js->text[i] - '0';
-
-		if (digit < 0 || digit > 9 ||
-			__builtin_mul_overflow(*value, 10, value) || __builtin_add_overflow(*value, digit, value))
-			return false;
-	}
-	return true;
-}
-
-static bool
-json_is(const json *js, const jsmntok_t *token, const char *text)
-{
-	size_t		length = strlen(text);
-
-	return (size_t) (token->end - token->start) == length &&
-		memcmp(js->text + token->start, text, length) == 0;
-}
 
 /* ------------------------------------------------------------------------
  * Reading
@@ -351,16 +75,16 @@ tensor_size(nn_file_tensor *tensor, int64_t *bytes)
 
 /* An array of at most `most` whole numbers; how many there are, or -1. */
 static int
-read_array(json *js, int64_t *value, int most)
+read_array(nn_json *js, int64_t *value, int most)
 {
-	const jsmntok_t *array = json_next(js, JSMN_ARRAY, ':');
+	const jsmntok_t *array = nn_json_next(js, JSMN_ARRAY, ':');
 
 	if (array == NULL || array->size > most)
 		return -1;
 	for (int i = 0; i < array->size; i++)
-		if (!json_integer(js, i > 0 ? ',' : '\0', &value[i]))
+		if (!nn_json_integer(js, i > 0 ? ',' : '\0', &value[i]))
 			return -1;
-	return json_close(js, array) ? array->size : -1;
+	return nn_json_close(js, array) ? array->size : -1;
 }
 
 /*
@@ -368,9 +92,9 @@ read_array(json *js, int64_t *value, int most)
  * wrong with it, or NULL.
  */
 static const char *
-read_tensor(json *js, nn_file_tensor *tensor)
+read_tensor(nn_json *js, nn_file_tensor *tensor)
 {
-	const jsmntok_t *object = json_next(js, JSMN_OBJECT, ':');
+	const jsmntok_t *object = nn_json_next(js, JSMN_OBJECT, ':');
 	bool		has_dtype = false;
 	int64_t		offset[2] = {-1, -1};
 	int64_t		bytes;
@@ -380,29 +104,29 @@ read_tensor(json *js, nn_file_tensor *tensor)
 	tensor->rank = -1;
 	for (int i = 0; i < object->size; i++)
 	{
-		const jsmntok_t *key = json_next(js, JSMN_STRING, i > 0 ? ',' : '\0');
+		const jsmntok_t *key = nn_json_next(js, JSMN_STRING, i > 0 ? ',' : '\0');
 
 		if (key == NULL)
 			return "is not valid JSON";
-		if (json_is(js, key, "dtype") && !has_dtype)
+		if (nn_json_is(js, key, "dtype") && !has_dtype)
 		{
-			const jsmntok_t *value = json_next(js, JSMN_STRING, ':');
+			const jsmntok_t *value = nn_json_next(js, JSMN_STRING, ':');
 			int			dtype = 0;
 
-			while (value && dtype < N_DTYPES && !json_is(js, value, dtypes[dtype].name))
+			while (value && dtype < N_DTYPES && !nn_json_is(js, value, dtypes[dtype].name))
 				dtype++;
 			if (value == NULL || dtype == N_DTYPES)
 				return "has a dtype other than F32, F64, I32, I64 and U8";
 			tensor->dtype = (nn_dtype) dtype;
 			has_dtype = true;
 		}
-		else if (json_is(js, key, "shape") && tensor->rank < 0)
+		else if (nn_json_is(js, key, "shape") && tensor->rank < 0)
 		{
 			tensor->rank = read_array(js, tensor->shape, 2);
 			if (tensor->rank < 0)
 				return "has a shape that is not a list of at most two sizes";
 		}
-		else if (json_is(js, key, "data_offsets") && offset[0] < 0)
+		else if (nn_json_is(js, key, "data_offsets") && offset[0] < 0)
 		{
 			if (read_array(js, offset, 2) != 2)
 				return "has data_offsets that are not two numbers";
@@ -410,7 +134,7 @@ read_tensor(json *js, nn_file_tensor *tensor)
 		else
 			return "has an unknown or repeated key";
 	}
-	if (!json_close(js, object))
+	if (!nn_json_close(js, object))
 		return "is not valid JSON";
 	if (!has_dtype || tensor->rank < 0 || offset[0] < 0)
 		return "lacks dtype, shape or data_offsets";
@@ -425,25 +149,25 @@ read_tensor(json *js, nn_file_tensor *tensor)
 
 /* The object behind the key __metadata__: strings only. */
 static bool
-read_metadata(json *js, nn_file *file)
+read_metadata(nn_json *js, nn_file *file)
 {
-	const jsmntok_t *object = json_next(js, JSMN_OBJECT, ':');
+	const jsmntok_t *object = nn_json_next(js, JSMN_OBJECT, ':');
 
 	if (object == NULL || file->metadata)
 		return false;
 	for (int i = 0; i < object->size; i++)
 	{
-		const jsmntok_t *key = json_next(js, JSMN_STRING, i > 0 ? ',' : '\0');
-		const jsmntok_t *value = key ? json_next(js, JSMN_STRING, ':') : NULL;
+		const jsmntok_t *key = nn_json_next(js, JSMN_STRING, i > 0 ? ',' : '\0');
+		const jsmntok_t *value = key ? nn_json_next(js, JSMN_STRING, ':') : NULL;
 
 		if (value == NULL ||
-			unescape(js->text + key->start, js->text + key->end, NULL, 0) < 0 ||
-			unescape(js->text + value->start, js->text + value->end, NULL, 0) < 0)
+			nn_json_unescape(js->text + key->start, js->text + key->end, NULL, 0) < 0 ||
+			nn_json_unescape(js->text + value->start, js->text + value->end, NULL, 0) < 0)
 			return false;
 	}
 	file->metadata = js->text + object->start;
 	file->metadata_length = (size_t) (object->end - object->start);
-	return json_close(js, object);
+	return nn_json_close(js, object);
 }
 
 /*
@@ -488,7 +212,7 @@ nn_file_open(nn_file *file, const void *data, size_t size, void *scratch, size_t
 	const jsmntok_t *key;
 	uint64_t	length = 0;
 	size_t		start;
-	json		js;
+	nn_json		js;
 
 	file->n = 0;
 	file->metadata = NULL;
@@ -504,7 +228,7 @@ nn_file_open(nn_file *file, const void *data, size_t size, void *scratch, size_t
 		return bad_file(message, message_size, "the header's length is not plausible");
 	start = LENGTH_BYTES + (size_t) length;
 
-	root = json_open(&js, file->data + LENGTH_BYTES, (size_t) length, scratch, scratch_size);
+	root = nn_json_open(&js, file->data + LENGTH_BYTES, (size_t) length, scratch, scratch_size);
 	if (root == NULL)
 		return bad_file(message, message_size, "the header is not a JSON object, or too long");
 	for (int i = 0; i < root->size; i++)
@@ -513,10 +237,10 @@ nn_file_open(nn_file *file, const void *data, size_t size, void *scratch, size_t
 		const char *wrong;
 		int64_t		name_length;
 
-		key = json_next(&js, JSMN_STRING, i > 0 ? ',' : '\0');
+		key = nn_json_next(&js, JSMN_STRING, i > 0 ? ',' : '\0');
 		if (key == NULL)
 			return bad_file(message, message_size, "the header is not valid JSON");
-		if (json_is(&js, key, METADATA))
+		if (nn_json_is(&js, key, METADATA))
 		{
 			if (!read_metadata(&js, file))
 				return bad_file(message, message_size, "the metadata is not an object of strings");
@@ -524,7 +248,7 @@ nn_file_open(nn_file *file, const void *data, size_t size, void *scratch, size_t
 		}
 		if (file->n == NN_MAX_TENSORS)
 			return bad_file(message, message_size, "there are more than %d tensors", NN_MAX_TENSORS);
-		name_length = unescape(js.text + key->start, js.text + key->end, tensor->name, NN_MAX_TENSOR);
+		name_length = nn_json_unescape(js.text + key->start, js.text + key->end, tensor->name, NN_MAX_TENSOR);
 		if (name_length <= 0 || name_length >= NN_MAX_TENSOR)
 			return bad_file(message, message_size, "the name of tensor %d is not valid or too long",
 							file->n + 1);
@@ -535,7 +259,7 @@ nn_file_open(nn_file *file, const void *data, size_t size, void *scratch, size_t
 			return bad_file(message, message_size, "tensor \"%s\" %s", tensor->name, wrong);
 		file->n++;
 	}
-	if (!json_close(&js, root))
+	if (!nn_json_close(&js, root))
 		return bad_file(message, message_size, "the header is not valid JSON");
 
 	/* the tokens are read: their memory is free for the order */
@@ -570,24 +294,24 @@ nn_file_metadata(const nn_file *file, const char *key, char *out, size_t out_siz
 				 void *scratch, size_t scratch_size)
 {
 	const jsmntok_t *root;
-	json		js;
+	nn_json		js;
 
 	if (file->metadata == NULL)
 		return -1;
-	root = json_open(&js, file->metadata, file->metadata_length, scratch, scratch_size);
+	root = nn_json_open(&js, file->metadata, file->metadata_length, scratch, scratch_size);
 	for (int i = 0; root && i < root->size; i++)
 	{
-		const jsmntok_t *name = json_next(&js, JSMN_STRING, i > 0 ? ',' : '\0');
-		const jsmntok_t *value = name ? json_next(&js, JSMN_STRING, ':') : NULL;
+		const jsmntok_t *name = nn_json_next(&js, JSMN_STRING, i > 0 ? ',' : '\0');
+		const jsmntok_t *value = name ? nn_json_next(&js, JSMN_STRING, ':') : NULL;
 		char		plain[NN_MAX_TENSOR];
 		int64_t		length;
 
 		if (value == NULL)
 			break;
-		length = unescape(js.text + name->start, js.text + name->end, plain, sizeof(plain));
+		length = nn_json_unescape(js.text + name->start, js.text + name->end, plain, sizeof(plain));
 		if (length < 0 || length >= (int64_t) sizeof(plain) || strcmp(plain, key) != 0)
 			continue;
-		length = unescape(js.text + value->start, js.text + value->end, out, out_size);
+		length = nn_json_unescape(js.text + value->start, js.text + value->end, out, out_size);
 		return length >= 0 && (size_t) length < out_size ? length : -1;
 	}
 	return -1;

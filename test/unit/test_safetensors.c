@@ -71,7 +71,7 @@ test_accepted(void)
 	ok(file.tensor[0].end == file.size && file.tensor[0].begin == file.size - 24, "offsets from the start of the file");
 	ok(((const char *) nn_file_data(&file, &file.tensor[0]))[5] == 5, "its data");
 	ok(nn_file_find(&file, "a") == &file.tensor[0] && nn_file_find(&file, "b") == NULL, "found by its name");
-	ok(file.metadata == NULL && nn_file_metadata(&file, "k", scratch, 10, scratch, sizeof(scratch)) == -1, "no metadata");
+	ok(file.metadata == NULL && file.metadata_length == 0 && nn_file_metadata(&file, "k", scratch, 10, scratch, sizeof(scratch)) == -1, "no metadata");
 	good("{" A("F64", "[]", "[0,8]") "}", 8, 1);
 	ok(file.tensor[0].rank == 0 && file.tensor[0].count == 1 && file.tensor[0].dtype == NN_F64, "rank 0 is one element");
 	good("{" A("I32", "[3]", "[0,12]") "}", 12, 1);
@@ -97,6 +97,7 @@ test_refused(void)
 	bad("[]", 0, OBJECT);
 	bad("{}{}", 0, OBJECT);
 	bad("{} x", 0, OBJECT);
+	bad("{}\tx", 0, OBJECT);
 	bad("{", 0, OBJECT);
 	bad("\"a\"", 0, OBJECT);
 	bad("{]", 0, OBJECT);
@@ -247,13 +248,14 @@ test_metadata(void)
 	char		out[20];
 	char		long_key[500];
 
-	good("{\"__metadata__\":{\"config\":\"{\\\"a\\\": 1}\",\"k\\u00e4\":\"v\"," "\"empty\":\"\"}," A("U8", "[]", "[0,1]") "}", 1, 1);
+	good("{\"__metadata__\":{\"config\":\"{\\\"a\\\": 1}\",\"k\\u00e4\":\"v\"," "\"empty\":\"\",\"\":\"nameless\"}," A("U8", "[]", "[0,1]") "}", 1, 1);
 	ok(file.metadata && file.metadata[0] == '{' && file.metadata[file.metadata_length - 1] == '}', "its text");
 	ok(nn_file_metadata(&file, "config", out, sizeof(out), scratch, sizeof(scratch)) == 8 &&
 	   strcmp(out, "{\"a\": 1}") == 0, "a value");
 	ok(nn_file_metadata(&file, "k\xC3\xA4", out, sizeof(out), scratch, sizeof(scratch)) == 1 &&
 	   strcmp(out, "v") == 0, "a key with an escape");
 	ok(nn_file_metadata(&file, "empty", out, sizeof(out), scratch, sizeof(scratch)) == 0 && out[0] == '\0', "an empty value");
+	ok(nn_file_metadata(&file, "", out, sizeof(out), scratch, sizeof(scratch)) == 8, "an empty key");
 	ok(nn_file_metadata(&file, "no", out, sizeof(out), scratch, sizeof(scratch)) == -1, "a key that is not there");
 	ok(nn_file_metadata(&file, "config", out, 9, scratch, sizeof(scratch)) == 8, "just room enough");
 	out[8] = 'x';
@@ -453,7 +455,7 @@ test_golden(void)
 int
 main(void)
 {
-	plan(179);
+	plan(181);
 	test_accepted();
 	test_refused();
 	test_strings();
