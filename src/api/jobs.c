@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * jobs.c
+ *	  dupn_train, dupn_wait, dupn_cancel, dupn_run
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/job.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "hint.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(dupn_train);
+PG_FUNCTION_INFO_V1(dupn_wait);
+PG_FUNCTION_INFO_V1(dupn_cancel);
+PG_FUNCTION_INFO_V1(dupn_run);
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static Jsonb *
+options_argument(FunctionCallInfo fcinfo, int n)
+{
+	Jsonb	   *options;
+
+	if (PG_ARGISNULL(n))
+		return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	options = PG_GETARG_JSONB_P(n);
+	if (!JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object")));
+	return options;
+}
+
+PGDLLEXPORT Datum
+dupn_train(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *options = options_argument(fcinfo, 1);
+
+	PG_RETURN_INT64(job_enqueue(model_get(text_argument(fcinfo, 0)), "train", options));
+}
+
+PGDLLEXPORT Datum
+dupn_wait(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline = DT_NOEND;
+	JobRow		row;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (!PG_ARGISNULL(1))
+		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														   TimestampTzGetDatum(GetCurrentTimestamp()),
+														   PG_GETARG_DATUM(1)));
+	job_wait(PG_GETARG_INT64(0), deadline, false, &row);
+	PG_RETURN_TEXT_P(cstring_to_text(row.state));
+}
+
+PGDLLEXPORT Datum
+dupn_cancel(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(job_cancel(PG_GETARG_INT64(0)));
+}
+
+static void
+check_action(const char *action)
+{
+	static const char *const known[] = {"train"};
+
+	if (action == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("action must not be null")));
+	if (strcmp(action, "finetune") == 0 || strcmp(action, "refresh") == 0 || strcmp(action, "evaluate") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("action \"%s\" is not there yet in version %s", action, DUPN_VERSION),
+				 errhint("Use \"train\".")));
+	if (strcmp(action, known[0]) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unrecognized action \"%s\"", action),
+				 errhint("%s", name_hint("action", action, known, lengthof(known)))));
+}
+
+PGDLLEXPORT Datum
+dupn_run(PG_FUNCTION_ARGS)
+{
+	char	   *action = text_argument(fcinfo, 1);
+	int64		job_id;
+	JobRow		row;
+
+	check_action(action);
+	if (!IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("dupn_run cannot run inside a transaction block"),
+				 errdetail("It commits, so that the job starts, and waits without a snapshot."),
+				 errhint("CALL it as a statement of its own, not from a function; under pg_cron as the only command of its entry. "
+						 "Otherwise enqueue with dupn_train and commit.")));
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	job_id = job_enqueue(model_get(text_argument(fcinfo, 0)), action, options_argument(fcinfo, 2));
+	SPI_commit();
+	SPI_start_transaction();
+	job_wait(job_id, DT_NOEND, true, &row);
+	if (strcmp(row.state, "done") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("job " INT64_FORMAT " %s: %s", job_id,
+						strcmp(row.state, "failed") == 0 ? "failed" : "was cancelled",
+						row.message ? row.message : "no reason is known"),
+				 errhint("The view dupn_jobs keeps what was noted about it.")));
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,247 @@
+/*-------------------------------------------------------------------------
+ *
+ * enqueue.c
+ *	  From a call to a worker that starts when the call's transaction commits
+ *
+ * Workers are registered just before the commit, where a missing slot is still
+ * an ordinary error; after it, an error would be a panic.  The worker waits for
+ * the transaction and looks for the row, so a commit that fails in between does
+ * no harm.  Jobs of rolled-back subtransactions are forgotten in time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/job.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "postmaster/bgworker.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+StaticAssertDecl(sizeof(JobLaunch) <= BGW_EXTRALEN, "what a worker is told must fit");
+
+/* Jobs this transaction has enqueued; in TopTransactionContext. */
+typedef struct Enqueued
+{
+	struct Enqueued *next;
+	SubTransactionId subid;
+	int64		job_id;
+	JobLaunch	launch;
+} Enqueued;
+
+static Enqueued *enqueued = NULL;
+
+void
+job_locktag(LOCKTAG *tag, Oid extension, JobLock lock, int64 id)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, extension, (uint32) id, lock);
+}
+
+bool
+job_launch(const JobLaunch *launch)
+{
+	BackgroundWorker worker = {0};
+
+	snprintf(worker.bgw_name, BGW_MAXLEN, "dupn job of model %d", launch->model_id);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "dupn job");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "$libdir/dupn");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "dupn_job_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	memcpy(worker.bgw_extra, launch, sizeof(JobLaunch));
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+/*
+ * A worker for each model that has none.  The share lock on the queue, held
+ * until the row is visible to all, makes sure that a worker found here will
+ * look into the queue once more.
+ */
+static void
+launch_enqueued(void)
+{
+	for (Enqueued *job = enqueued; job != NULL; job = job->next)
+	{
+		LOCKTAG		queue;
+		LOCKTAG		model;
+
+		job_locktag(&queue, job->launch.extension, QUEUE_LOCK, job->launch.model_id);
+		job_locktag(&model, job->launch.extension, MODEL_LOCK, job->launch.model_id);
+		if (LockHeldByMe(&queue, ShareLock))
+			continue;			/* an earlier job of the same model */
+		LockAcquire(&queue, ShareLock, false, false);
+		if (LockAcquire(&model, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+			continue;
+		LockRelease(&model, ShareLock, false);
+
+		job->launch.xid = GetTopTransactionId();
+		if (!job_launch(&job->launch))
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("no background worker is free for job " INT64_FORMAT, job->job_id),
+					 errdetail("All %d slots of \"max_worker_processes\" are taken.", max_worker_processes),
+					 errhint("Try again when others have ended, or increase \"max_worker_processes\"; "
+							 "column backend_type of pg_stat_activity tells what runs.")));
+	}
+}
+
+static void
+at_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			launch_enqueued();
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			if (enqueued != NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has enqueued a job"),
+						 errdetail("The job would never start.")));
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			enqueued = NULL;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (Enqueued **link = &enqueued; *link != NULL;)
+	{
+		if ((*link)->subid == subid && event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			*link = (*link)->next;
+			continue;
+		}
+		if ((*link)->subid == subid)
+			(*link)->subid = parent;
+		link = &(*link)->next;
+	}
+}
+
+static void
+remember(int64 job_id, const JobLaunch *launch)
+{
+	static bool registered = false;
+	Enqueued   *job = MemoryContextAllocZero(TopTransactionContext, sizeof(Enqueued));
+
+	if (!registered)
+	{
+		RegisterXactCallback(at_transaction, NULL);
+		RegisterSubXactCallback(at_subtransaction, NULL);
+		registered = true;
+	}
+	job->subid = GetCurrentSubTransactionId();
+	job->job_id = job_id;
+	job->launch = *launch;
+	job->next = enqueued;
+	enqueued = job;
+}
+
+bool
+job_enqueued_here(int64 job_id)
+{
+	for (Enqueued *job = enqueued; job != NULL; job = job->next)
+		if (job->job_id == job_id)
+			return true;
+	return false;
+}
+
+/* Whatever would end the worker before it can say why is refused here. */
+static void
+check_owner_can_connect(const Model *model)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(model->owner_oid));
+	bool		login;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", who owns model \"%s\", does not exist", model->owner, model->name)));
+	login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+
+	if (!login && !DUPN_NOLOGIN_JOBS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\", who owns model \"%s\", may not log in", model->owner, model->name),
+				 errdetail("A job runs as its model's owner, who needs LOGIN before PostgreSQL 17."),
+				 errhint("ALTER ROLE %s LOGIN; a role without a password is still refused wherever one is asked for.",
+						 quote_identifier(model->owner))));
+	if (!DatumGetBool(DirectFunctionCall3(has_database_privilege_id_id,
+										  ObjectIdGetDatum(model->owner_oid),
+										  ObjectIdGetDatum(MyDatabaseId),
+										  CStringGetTextDatum("CONNECT"))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\", who owns model \"%s\", may not connect to this database",
+						model->owner, model->name),
+				 errhint("GRANT CONNECT ON DATABASE %s TO %s.",
+						 quote_identifier(get_database_name(MyDatabaseId)), quote_identifier(model->owner))));
+}
+
+void
+job_apply_options(Model *model, Jsonb *options)
+{
+	model->options_json = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+															 JsonbPGetDatum(model->options_json),
+															 JsonbPGetDatum(options)));
+	model_parse_options(model);
+}
+
+int64
+job_enqueue(Model *model, const char *action, Jsonb *options)
+{
+	JobLaunch	launch = {0};
+	Oid			types[] = {INT4OID, TEXTOID, NAMEOID, TEXTOID, JSONBOID, OIDOID};
+	Datum		values[6];
+	Datum		job_id;
+	bool		isnull;
+
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot start a job during recovery"),
+				 errhint("Train on the primary; its versions arrive here by replication.")));
+	model_check_owner(model);
+	if (model->n_tasks == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model \"%s\" has no task", model->name),
+				 errhint("Say what is to be predicted with dupn_add_task.")));
+	check_owner_can_connect(model);
+	job_apply_options(model, options);
+
+	launch.database = MyDatabaseId;
+	launch.owner = model->owner_oid;
+	launch.extension = get_extension_oid("dupn", false);
+	launch.model_id = model->id;
+
+	values[0] = Int32GetDatum(model->id);
+	values[1] = CStringGetTextDatum(model->name);
+	values[2] = DirectFunctionCall1(namein, CStringGetDatum(model->owner));
+	values[3] = CStringGetTextDatum(action);
+	values[4] = JsonbPGetDatum(options);
+	values[5] = ObjectIdGetDatum(launch.extension);
+	state_execute("INSERT INTO _dupn.job (model_id, model_name, owner, action, options, state, extension_oid)"
+				  " VALUES ($1, $2, $3, $4, $5, 'queued', $6) RETURNING job_id",
+				  6, types, values, NULL, &job_id, &isnull);
+	remember(DatumGetInt64(job_id), &launch);
+	return DatumGetInt64(job_id);
+}

@@ -1,0 +1,533 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.c
+ *	  The background worker that does a model's jobs
+ *
+ * It computes without a snapshot and without a transaction; everything it reads
+ * or writes happens in short ones, so that neither vacuum nor DROP EXTENSION
+ * waits for it.  Nothing tells a process that DROP DATABASE waits for it to go,
+ * so it tries four times a second whether it could lock the database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/job.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "lib/stringinfo.h"
+#include "libpq/pqsignal.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/snapmgr.h"
+
+#define CHECK_MS	250.0
+#define REPORT_MS	2000.0
+#define MAX_NOTES	100
+
+PGDLLEXPORT void dupn_job_main(Datum arg);
+
+/* Of this process. */
+static struct
+{
+	JobLaunch	launch;
+	Job		   *job;			/* NULL: none at this moment */
+	char	   *model_name;
+	instr_time	checked;
+	instr_time	reported;
+	int			n_notes;
+	char	   *note[MAX_NOTES];
+	int64		spilled;
+	int			outer_context;	/* security context before job_begin */
+} worker;
+
+/* Backends that estimate run the code of jobs, too. */
+static bool
+is_worker(void)
+{
+	return OidIsValid(worker.launch.database);
+}
+
+static double
+milliseconds_since(const instr_time *then)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, *then);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+/* ---------------- giving way ---------------- */
+
+typedef enum Obstacle
+{
+	NO_OBSTACLE,
+	DATABASE_GOES,
+	EXTENSION_GONE
+} Obstacle;
+
+/* In a tiny transaction, or in the one that is open. */
+static Obstacle
+find_obstacle(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool		own = !IsTransactionState();
+	Obstacle	obstacle = NO_OBSTACLE;
+	LOCKTAG		tag;
+
+	if (own)
+		StartTransactionCommand();
+
+	/*
+	 * The weakest mode is refused only to what must have the database alone:
+	 * to drop, rename or move it.  Copying it is no reason to lose a training.
+	 */
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
+	if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		obstacle = DATABASE_GOES;
+	else
+	{
+		LockRelease(&tag, AccessShareLock, false);
+		if (get_extension_oid("dupn", true) != worker.launch.extension)
+			obstacle = EXTENSION_GONE;
+	}
+	if (own)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return obstacle;
+}
+
+/* Go at once and without a word in the job's row. */
+static void
+give_way(Obstacle obstacle)
+{
+	if (obstacle == DATABASE_GOES)
+		ereport(FATAL,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN),
+				 errmsg("terminating a job of dupn: its database is being dropped, renamed or moved")));
+	if (obstacle == EXTENSION_GONE)
+	{
+		ereport(LOG,
+				(errmsg("a job of dupn ends: the extension was dropped")));
+		proc_exit(0);
+	}
+}
+
+/* Is it time to look again? */
+static bool
+check_is_due(void)
+{
+	if (!is_worker() || milliseconds_since(&worker.checked) < CHECK_MS)
+		return false;
+	INSTR_TIME_SET_CURRENT(worker.checked);
+	return true;
+}
+
+void
+job_check(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (check_is_due())
+		give_way(find_obstacle());
+}
+
+bool
+job_should_stop(void *arg)
+{
+	if (ProcDiePending || QueryCancelPending)
+		return true;
+	if (ProcSignalBarrierPending)
+		ProcessProcSignalBarrier(); /* others wait for it */
+	if (!check_is_due())
+		return false;
+	if (find_obstacle() == NO_OBSTACLE)
+		return false;
+	INSTR_TIME_SET_ZERO(worker.checked);	/* job_check finds it again */
+	return true;
+}
+
+/* ---------------- transactions with SQL of the owner ---------------- */
+
+/* A backend is in a transaction already and keeps it. */
+void
+job_begin(void)
+{
+	Oid			user;
+
+	if (is_worker())
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+	}
+	GetUserIdAndSecContext(&user, &worker.outer_context);
+	SetUserIdAndSecContext(user, worker.outer_context | SECURITY_RESTRICTED_OPERATION);
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+job_commit(void)
+{
+	Oid			user;
+	int			context;
+
+	PopActiveSnapshot();
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(user, worker.outer_context);
+	if (is_worker())
+		CommitTransactionCommand();
+}
+
+/* ---------------- reporting ---------------- */
+
+void
+job_note(const char *format,...)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StringInfoData note;
+	int			more;
+
+	if (worker.job != NULL)
+		MemoryContextSwitchTo(worker.job->context);
+	initStringInfo(&note);
+	for (;;)
+	{
+		va_list		args;
+
+		va_start(args, format);
+		more = appendStringInfoVA(&note, format, args);
+		va_end(args);
+		if (more == 0)
+			break;
+		enlargeStringInfo(&note, more);
+	}
+	MemoryContextSwitchTo(caller);
+
+	if (worker.job == NULL)
+		ereport(NOTICE, (errmsg_internal("%s", note.data)));
+	else if (worker.n_notes < MAX_NOTES)
+		worker.note[worker.n_notes++] = note.data;
+	else
+		worker.note[MAX_NOTES - 1] = note.data; /* the last one is the sentence */
+}
+
+void
+job_spilled(int64 bytes)
+{
+	worker.spilled = bytes;
+}
+
+static Datum
+notes_array(int n)
+{
+	Datum	   *text = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		text[i] = CStringGetTextDatum(worker.note[i]);
+	return PointerGetDatum(construct_array(text, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+void
+job_progress(const char *phase, double fraction, double events_per_second, const char *loss)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[] = {INT8OID, TEXTOID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT8OID, TEXTARRAYOID};
+	Datum		values[8];
+	char		nulls[] = "        ";
+	char		activity[256];
+
+	job_check();
+	if (worker.job == NULL || milliseconds_since(&worker.reported) < REPORT_MS)
+		return;
+	INSTR_TIME_SET_CURRENT(worker.reported);
+
+	snprintf(activity, sizeof(activity), "dupn: %s model %s, %s, %d %%",
+			 worker.job->action, worker.model_name, phase, (int) (100 * fraction));
+	set_ps_display(activity);
+
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	values[0] = Int64GetDatum(worker.job->id);
+	values[1] = CStringGetTextDatum(phase);
+	values[2] = Float8GetDatum(Min(Max(fraction, 0), 1));
+	values[3] = Float8GetDatum(events_per_second);
+	if (events_per_second <= 0)
+		nulls[3] = 'n';
+	values[4] = loss ? DirectFunctionCall1(jsonb_in, CStringGetDatum(loss)) : (Datum) 0;
+	if (loss == NULL)
+		nulls[4] = 'n';
+	values[5] = Int64GetDatum(MemoryContextMemAllocated(TopMemoryContext, true));
+	values[6] = Int64GetDatum(worker.spilled);
+	values[7] = notes_array(worker.n_notes);
+	state_execute("UPDATE _dupn.job SET phase = $2, progress = $3,"
+				  " events_per_second = COALESCE($4, events_per_second), loss_ratio = COALESCE($5, loss_ratio),"
+				  " memory_bytes = $6, spill_bytes = $7, notes = $8, reported_at = pg_catalog.clock_timestamp()"
+				  " WHERE job_id OPERATOR(pg_catalog.=) $1",
+				  8, types, values, nulls, NULL, NULL);
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	MemoryContextSwitchTo(caller);
+}
+
+/* ---------------- one job ---------------- */
+
+/* The end of a job in its row; notes before the sentence, if that is one. */
+static void
+write_end(const char *state, const char *message)
+{
+	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID};
+	Datum		values[4];
+	int			n_notes = worker.n_notes;
+
+	if (message == NULL && n_notes > 0)
+		message = worker.note[--n_notes];
+
+	StartTransactionCommand();
+	values[0] = Int64GetDatum(worker.job->id);
+	values[1] = CStringGetTextDatum(state);
+	values[2] = CStringGetTextDatum(message ? message : "done");
+	values[3] = notes_array(n_notes);
+	state_execute("UPDATE _dupn.job SET state = $2, message = $3, notes = $4, phase = NULL, pid = NULL,"
+				  " progress = CASE WHEN $2 OPERATOR(pg_catalog.=) 'done' THEN 1 ELSE progress END,"
+				  " reported_at = pg_catalog.clock_timestamp(), ended_at = pg_catalog.clock_timestamp()"
+				  " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'",
+				  4, types, values, NULL, NULL, NULL);
+	CommitTransactionCommand();
+	ereport(LOG,
+			(errmsg("dupn: job " INT64_FORMAT " (%s of model \"%s\") %s: %s",
+					worker.job->id, worker.job->action, worker.model_name, state,
+					message ? message : "done")));
+}
+
+/* Cancellation is held off by the caller, and again at the end. */
+static void
+do_job(void)
+{
+	MemoryContext context = worker.job->context;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		RESUME_CANCEL_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		job_check();
+		train_run(worker.job);
+		HOLD_CANCEL_INTERRUPTS();
+	}
+	PG_CATCH();
+	{
+		HOLD_CANCEL_INTERRUPTS();	/* an error sets the count to zero */
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+
+	if (error == NULL)
+		write_end("done", NULL);
+	else
+	{
+		/* tables that are gone and locks refused may mean just this */
+		give_way(find_obstacle());
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			write_end("cancelled", "cancelled on request");
+		else
+			write_end("failed", psprintf("%s: %s%s%s%s", unpack_sql_state(error->sqlerrcode), error->message,
+										 error->hint ? " (" : "", error->hint ? error->hint : "",
+										 error->hint ? ")" : ""));
+	}
+}
+
+/* ---------------- the worker ---------------- */
+
+/*
+ * The owner's and the database's own settings would change what the user's
+ * tables say and how long a job may take.
+ */
+static void
+reset_settings(void)
+{
+	static const char *const setting[][2] = {
+		{"role", "none"},
+		{"search_path", "pg_catalog, pg_temp"},
+		{"TimeZone", "GMT"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"bytea_output", "hex"},
+		{"xmloption", "content"},
+		{"extra_float_digits", "1"},
+		{"standard_conforming_strings", "on"},
+		{"transform_null_equals", "off"},
+		{"row_security", "on"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"transaction_timeout", "0"},
+	};
+
+	for (int i = 0; i < lengthof(setting); i++)
+		if (GetConfigOption(setting[i][0], true, false) != NULL)
+			SetConfigOption(setting[i][0], setting[i][1], PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* Was this library built for the extension that the database has? */
+static bool
+version_matches(void)
+{
+	Datum		version;
+	bool		isnull;
+
+	if (state_read("SELECT extversion FROM pg_catalog.pg_extension WHERE oid OPERATOR(pg_catalog.=) $1",
+				   1, (Oid[]) {OIDOID}, (Datum[]) {ObjectIdGetDatum(worker.launch.extension)},
+				   NULL, &version, &isnull) == 0)
+		return false;
+	if (strcmp(TextDatumGetCString(version), DUPN_VERSION) == 0)
+		return true;
+	ereport(LOG,
+			(errmsg("dupn: no job is started, because the library is of version %s and the extension of version %s",
+					DUPN_VERSION, TextDatumGetCString(version)),
+			 errhint("ALTER EXTENSION dupn UPDATE.")));
+	return false;
+}
+
+/* Wait for the transaction that enqueued; is the extension still what it was? */
+static bool
+arrive(void)
+{
+	bool		welcome;
+
+	StartTransactionCommand();
+	if (TransactionIdIsValid(worker.launch.xid))
+		XactLockTableWait(worker.launch.xid, NULL, NULL, XLTW_None);
+	welcome = get_extension_oid("dupn", true) == worker.launch.extension && version_matches();
+	CommitTransactionCommand();
+	return welcome;
+}
+
+static bool
+lock_session(JobLock lock, int64 id, bool wait)
+{
+	LOCKTAG		tag;
+
+	job_locktag(&tag, worker.launch.extension, lock, id);
+	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+unlock_session(JobLock lock, int64 id)
+{
+	LOCKTAG		tag;
+
+	job_locktag(&tag, worker.launch.extension, lock, id);
+	LockRelease(&tag, ExclusiveLock, true);
+}
+
+/*
+ * Take the oldest job of the queue, or leave the model: both while the queue is
+ * locked until the commit, see job.h.
+ */
+static Job *
+next_job(bool first)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "dupn job", ALLOCSET_DEFAULT_SIZES);
+	Job		   *job = NULL;
+	LOCKTAG		queue;
+	Datum		row[4];
+	bool		isnull[4];
+
+	StartTransactionCommand();
+	job_locktag(&queue, worker.launch.extension, QUEUE_LOCK, worker.launch.model_id);
+	LockAcquire(&queue, ExclusiveLock, false, false);
+	if (first && !lock_session(MODEL_LOCK, worker.launch.model_id, false))
+	{
+		CommitTransactionCommand();
+		return NULL;
+	}
+
+	/* a cancellation that came too late was not meant for the next job */
+	QueryCancelPending = false;
+
+	MemoryContextSwitchTo(context);
+	if (state_execute("UPDATE _dupn.job SET state = 'running', phase = 'starting', pid = pg_catalog.pg_backend_pid(),"
+					  " started_at = pg_catalog.clock_timestamp(), reported_at = pg_catalog.clock_timestamp()"
+					  " WHERE job_id OPERATOR(pg_catalog.=) (SELECT job_id FROM _dupn.job"
+					  " WHERE state OPERATOR(pg_catalog.=) 'queued' AND model_id OPERATOR(pg_catalog.=) $1"
+					  " AND extension_oid OPERATOR(pg_catalog.=) $2 ORDER BY job_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
+					  " RETURNING job_id, model_name, action, options",
+					  2, (Oid[]) {INT4OID, OIDOID},
+					  (Datum[]) {Int32GetDatum(worker.launch.model_id), ObjectIdGetDatum(worker.launch.extension)},
+					  NULL, row, isnull) > 0)
+	{
+		job = palloc(sizeof(Job));
+		job->id = DatumGetInt64(row[0]);
+		job->model_id = worker.launch.model_id;
+		job->action = TextDatumGetCString(row[2]);
+		job->options = DatumGetJsonbP(row[3]);
+		job->context = context;
+		worker.model_name = TextDatumGetCString(row[1]);
+		lock_session(JOB_LOCK, job->id, true);	/* before anybody sees "running" */
+	}
+	else
+		unlock_session(MODEL_LOCK, worker.launch.model_id);
+	CommitTransactionCommand();
+	return job;
+}
+
+void
+dupn_job_main(Datum arg)
+{
+	memcpy(&worker.launch, MyBgworkerEntry->bgw_extra, sizeof(JobLaunch));
+
+	/* die lets critical sections finish; SIGINT is what pg_cancel_backend sends */
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	HOLD_CANCEL_INTERRUPTS();
+
+	BackgroundWorkerInitializeConnectionByOid(worker.launch.database, worker.launch.owner, DUPN_WORKER_FLAGS);
+	reset_settings();
+	pgstat_report_appname("dupn");
+	pgstat_report_activity(STATE_RUNNING, "dupn: starting a job");
+	if (!arrive())
+		return;
+
+	for (bool first = true;; first = false)
+	{
+		Job		   *job;
+
+		job_sweep(worker.launch.extension);
+		if ((job = next_job(first)) == NULL)
+			break;
+		INSTR_TIME_SET_ZERO(worker.checked);
+		INSTR_TIME_SET_ZERO(worker.reported);
+		worker.n_notes = 0;
+		worker.spilled = 0;
+		worker.job = job;
+		do_job();
+		worker.job = NULL;
+		unlock_session(JOB_LOCK, job->id);
+		MemoryContextSwitchTo(TopMemoryContext);
+		MemoryContextDelete(job->context);
+		pgstat_report_stat(true);
+	}
+	pgstat_report_stat(true);
+}

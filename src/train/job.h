@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * job.h
+ *	  Between those who ask for jobs and the processes that do them
+ *
+ * A job is a row of _dupn.job.  A model's jobs are done one after another, the
+ * oldest first, by one background worker that lives until none is left.
+ *
+ * Three kinds of advisory lock, of this database and extension, keep order;
+ * pg_locks shows them with classid = the extension's OID and
+ *
+ *	objsubid	objid		held
+ *	25717		job			exclusively by the process that does the job: the sign
+ *							of life of a row in state "running"
+ *	25718		model		exclusively by the model's worker, all its life
+ *	25719		model		the model's queue: exclusively while a worker takes the
+ *							next job or finds none and goes, so that nobody who
+ *							holds it in share mode relies on a worker that is gone
+ *
+ * The first and the third are waited for, the second is only tried.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_JOB_H
+#define DUPN_JOB_H
+
+#include "train/train.h"
+
+#include "storage/lock.h"
+
+/* What a worker is told; copied through bgw_extra. */
+typedef struct JobLaunch
+{
+	Oid			database;
+	Oid			owner;
+	Oid			extension;
+	int32		model_id;
+	TransactionId xid;			/* to wait for, or invalid */
+} JobLaunch;
+
+typedef enum JobLock
+{
+	JOB_LOCK = 25717,
+	MODEL_LOCK,
+	QUEUE_LOCK
+} JobLock;
+
+/* ---------------- enqueue.c ---------------- */
+
+extern void job_locktag(LOCKTAG *tag, Oid extension, JobLock lock, int64 id);
+
+/* false: all slots for background workers are taken */
+extern bool job_launch(const JobLaunch *launch);
+
+/*
+ * Add a job to the model's queue; its worker starts when the transaction
+ * commits.  Errors: recovery, no task, options, an owner who cannot log in.
+ */
+extern int64 job_enqueue(Model *model, const char *action, Jsonb *options);
+
+/* Did this transaction enqueue it? */
+extern bool job_enqueued_here(int64 job_id);
+
+/* ---------------- queue.c ---------------- */
+
+typedef struct JobRow
+{
+	int64		id;
+	int32		model_id;
+	char	   *owner;
+	char	   *state;
+	char	   *message;		/* or NULL */
+	int			pid;			/* 0: none */
+	int64		running;		/* a running job of the same model, 0: none */
+} JobRow;
+
+/* As committed now; error when there is none or it is not the caller's. */
+extern void job_look(int64 job_id, JobRow *row);
+
+/* Has a process taken the job and not ended? */
+extern bool job_alive(Oid extension, int64 job_id);
+
+/* Mark a running job without a process as failed; true if it was one. */
+extern bool job_bury(Oid extension, int64 job_id);
+
+/*
+ * Bury what died, end what another installation left (a restored dump), remove
+ * half-built versions and old rows.  Transactions of its own.
+ */
+extern void job_sweep(Oid extension);
+
+/*
+ * Wait until a job ends or the deadline (DT_NOEND: none) passes: its row as it
+ * is then.  between: commit (SPI_commit) before each wait, so that no snapshot
+ * is held.
+ */
+extern void job_wait(int64 job_id, TimestampTz deadline, bool between, JobRow *row);
+
+/* true if it was waiting or running */
+extern bool job_cancel(int64 job_id);
+
+#endif							/* DUPN_JOB_H */

@@ -1,0 +1,339 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *	  Rows of _dupn.job seen from outside: wait, cancel, and clear up the dead
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/job.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define KEEP_JOBS	1000
+#define SWEEP_PARTS 16			/* of 4 MB a transaction */
+
+/* A job that nobody starts: how long to give a new process, and how often. */
+#define START_MS	5000
+#define STARTS		3
+
+void
+job_look(int64 job_id, JobRow *row)
+{
+	Datum		values[7];
+	bool		isnull[7];
+	Oid			owner;
+
+	if (state_read("SELECT j.model_id, j.owner::text, j.state, j.message, j.pid, r.job_id, j.extension_oid"
+				   " FROM _dupn.job j LEFT JOIN LATERAL (SELECT job_id FROM _dupn.job r"
+				   " WHERE r.state OPERATOR(pg_catalog.=) 'running'"
+				   " AND r.model_id OPERATOR(pg_catalog.=) j.model_id LIMIT 1) r ON true"
+				   " WHERE j.job_id OPERATOR(pg_catalog.=) $1",
+				   1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(job_id)}, NULL, values, isnull) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job " INT64_FORMAT " does not exist", job_id),
+				 errhint("The view dupn_jobs lists jobs; a job of a transaction that was rolled back never was.")));
+	row->id = job_id;
+	row->model_id = DatumGetInt32(values[0]);
+	row->owner = TextDatumGetCString(values[1]);
+	row->state = TextDatumGetCString(values[2]);
+	row->message = isnull[3] ? NULL : TextDatumGetCString(values[3]);
+	row->pid = isnull[4] ? 0 : DatumGetInt32(values[4]);
+	row->running = isnull[5] ? 0 : DatumGetInt64(values[5]);
+
+	owner = get_role_oid(row->owner, true);
+	if (OidIsValid(owner) ? !has_privs_of_role(GetUserId(), owner) : !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of job " INT64_FORMAT, job_id),
+				 errdetail("It belongs to role \"%s\".", row->owner)));
+}
+
+bool
+job_alive(Oid extension, int64 job_id)
+{
+	LOCKTAG		tag;
+
+	job_locktag(&tag, extension, JOB_LOCK, job_id);
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	LockRelease(&tag, ShareLock, false);
+	return false;
+}
+
+bool
+job_bury(Oid extension, int64 job_id)
+{
+	/* who was alive until now has written its end before it let go */
+	if (job_alive(extension, job_id))
+		return false;
+	return state_execute("UPDATE _dupn.job SET state = 'failed', phase = NULL, pid = NULL,"
+						 " ended_at = pg_catalog.clock_timestamp(), message = 'the job''s process ended"
+						 " unexpectedly: it was terminated, or the server stopped; see the server''s log'"
+						 " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'",
+						 1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(job_id)}, NULL, NULL, NULL) > 0;
+}
+
+/* Versions that no living job builds. */
+#define ORPHANS \
+	" v.state OPERATOR(pg_catalog.=) 'building' AND NOT EXISTS (SELECT FROM _dupn.job j" \
+	" WHERE j.job_id OPERATOR(pg_catalog.=) v.job_id AND j.state OPERATOR(pg_catalog.=) 'running')"
+
+void
+job_sweep(Oid extension)
+{
+	int64		last = 0;
+	uint64		found;
+
+	StartTransactionCommand();
+	state_execute("UPDATE _dupn.job SET state = 'failed', phase = NULL, pid = NULL,"
+				  " ended_at = pg_catalog.clock_timestamp(), extension_oid = $1,"
+				  " message = 'the job came here with a dump or an older installation, unfinished'"
+				  " WHERE state IN ('queued', 'running') AND extension_oid OPERATOR(pg_catalog.<>) $1",
+				  1, (Oid[]) {OIDOID}, (Datum[]) {ObjectIdGetDatum(extension)}, NULL, NULL, NULL);
+	CommitTransactionCommand();
+
+	do
+	{
+		Datum		job_id;
+		bool		isnull;
+
+		StartTransactionCommand();
+		found = state_read("SELECT job_id FROM _dupn.job WHERE state OPERATOR(pg_catalog.=) 'running'"
+						   " AND job_id OPERATOR(pg_catalog.>) $1 ORDER BY job_id LIMIT 1",
+						   1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(last)}, NULL, &job_id, &isnull);
+		if (found > 0)
+		{
+			last = DatumGetInt64(job_id);
+			job_bury(extension, last);
+		}
+		CommitTransactionCommand();
+	} while (found > 0);
+
+	do
+	{
+		job_check();
+		StartTransactionCommand();
+		found = state_execute("DELETE FROM _dupn.weight WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+							  "SELECT w.ctid FROM _dupn.version v JOIN _dupn.weight w USING (model_id, version)"
+							  " WHERE" ORPHANS " LIMIT $1))",
+							  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(SWEEP_PARTS)}, NULL, NULL, NULL);
+		CommitTransactionCommand();
+	} while (found > 0);
+
+	StartTransactionCommand();
+	state_execute("DELETE FROM _dupn.version v WHERE" ORPHANS, 0, NULL, NULL, NULL, NULL, NULL);
+	state_execute("DELETE FROM _dupn.job WHERE state NOT IN ('queued', 'running')"
+				  " AND (ended_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) interval '90 days')"
+				  " OR job_id OPERATOR(pg_catalog.<=) (SELECT job_id FROM _dupn.job"
+				  " WHERE state NOT IN ('queued', 'running') ORDER BY job_id DESC OFFSET $1 LIMIT 1))",
+				  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(KEEP_JOBS)}, NULL, NULL, NULL);
+	CommitTransactionCommand();
+}
+
+/* Milliseconds until a deadline, 0: none, never 0 because little is left. */
+static int
+milliseconds_left(TimestampTz deadline)
+{
+	if (TIMESTAMP_IS_NOEND(deadline))
+		return 0;
+	return Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline));
+}
+
+/*
+ * Wait until the process that does a job lets go; false: the deadline came
+ * first.  A heavyweight lock, so that the deadlock detector sees a job that
+ * waits for what the waiting transaction has locked.
+ */
+static bool
+wait_for_process(Oid extension, int64 job_id, TimestampTz deadline)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	LOCKTAG		tag;
+	char		left[32];
+	volatile bool ended = true;
+
+	job_locktag(&tag, extension, JOB_LOCK, job_id);
+	snprintf(left, sizeof(left), "%d", milliseconds_left(deadline));
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		/* the subtransaction's end restores it */
+		(void) set_config_option("lock_timeout", left, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		LockAcquire(&tag, ShareLock, false, false);
+		LockRelease(&tag, ShareLock, false);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		ended = false;
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ended;
+}
+
+/* Nobody does the job yet: sleep, and start a process if none comes. */
+static void
+wait_for_start(Oid extension, const JobRow *row, int *slept, int *starts)
+{
+	int			ms = Min(100, 10 + *slept / 8);
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	*slept += ms;
+	if (*slept < START_MS)
+		return;
+
+	*slept = 0;
+	if (++*starts > STARTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job " INT64_FORMAT " does not start", row->id),
+				 errhint("The server's log tells why its process ended; the job stays in the queue.")));
+	if (OidIsValid(get_role_oid(row->owner, true)))
+	{
+		JobLaunch	launch = {
+			.database = MyDatabaseId,
+			.owner = get_role_oid(row->owner, true),
+			.extension = extension,
+			.model_id = row->model_id,
+			.xid = InvalidTransactionId,
+		};
+
+		(void) job_launch(&launch);
+	}
+}
+
+static bool
+job_ended(const JobRow *row)
+{
+	return strcmp(row->state, "queued") != 0 && strcmp(row->state, "running") != 0;
+}
+
+static void
+refuse_in_recovery(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("jobs cannot be waited for or cancelled during recovery"),
+				 errhint("They run on the primary; the view dupn_jobs shows them here as well.")));
+}
+
+void
+job_wait(int64 job_id, TimestampTz deadline, bool between, JobRow *row)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext look = AllocSetContextCreate(caller, "dupn wait", ALLOCSET_SMALL_SIZES);
+	Oid			extension = get_extension_oid("dupn", false);
+	int			slept = 0;
+	int			starts = 0;
+
+	refuse_in_recovery();
+	if (job_enqueued_here(job_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job " INT64_FORMAT " starts when this transaction commits", job_id),
+				 errhint("Commit first and wait then, or CALL dupn_run, which does both.")));
+	for (;;)
+	{
+		MemoryContextReset(look);
+		MemoryContextSwitchTo(look);
+		job_look(job_id, row);
+		MemoryContextSwitchTo(caller);
+		if (job_ended(row) || (!TIMESTAMP_IS_NOEND(deadline) && GetCurrentTimestamp() >= deadline))
+			return;
+		if (between)
+		{
+			SPI_commit();
+			SPI_start_transaction();
+		}
+		if (row->running == 0)
+		{
+			wait_for_start(extension, row, &slept, &starts);
+			continue;
+		}
+		slept = 0;
+		if (!wait_for_process(extension, row->running, deadline))
+			continue;
+		if (!XactReadOnly)
+			job_bury(extension, row->running);
+		else if (row->running != job_id)
+			wait_for_start(extension, row, &slept, &starts);
+		else
+		{
+			/* what died stays "running" for those who may write */
+			job_look(job_id, row);
+			if (strcmp(row->state, "running") == 0)
+			{
+				row->state = "failed";
+				return;
+			}
+		}
+	}
+}
+
+bool
+job_cancel(int64 job_id)
+{
+	Oid			extension = get_extension_oid("dupn", false);
+	JobRow		row;
+
+	refuse_in_recovery();
+	for (;;)
+	{
+		job_look(job_id, &row);
+		if (job_ended(&row))
+			return false;
+		if (strcmp(row.state, "queued") == 0)
+		{
+			if (state_execute("UPDATE _dupn.job SET state = 'cancelled', ended_at = pg_catalog.clock_timestamp(),"
+							  " message = 'cancelled before it started'"
+							  " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'queued'",
+							  1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(job_id)}, NULL, NULL, NULL) > 0)
+				return true;
+		}
+		else
+		{
+			LOCKTAG		queue;
+			bool		alive;
+
+			/* meanwhile the process cannot go on to its next job */
+			job_locktag(&queue, extension, QUEUE_LOCK, row.model_id);
+			LockAcquire(&queue, ShareLock, false, false);
+			alive = job_alive(extension, job_id);
+			if (alive && row.pid != 0 && BackendPidGetProc(row.pid) != NULL)
+				kill(row.pid, SIGINT);
+			LockRelease(&queue, ShareLock, false);
+			if (alive)
+				return true;
+			if (!job_bury(extension, job_id))
+				continue;		/* it has just ended */
+			return false;
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
