@@ -29,14 +29,6 @@ is_number(Oid type)
 	return type_use(type) == TYPE_NUMBER || is_integer(type) || getBaseType(type) == BOOLOID;
 }
 
-bool
-task_cuts_levels(const ModelTask *task, Oid label_type)
-{
-	return type_use(label_type) == TYPE_NUMBER ||
-		(is_integer(label_type) &&
-		 (task->options.within != NULL || jsonb_object_text(task->options_json, "levels") != NULL));
-}
-
 static void pg_attribute_noreturn()
 missing_argument(const ModelTask *task, const char *argument, const char *hint)
 {
@@ -72,28 +64,32 @@ check_number_column(const Model *model, Oid relation, const char *relation_name,
 	check_select(model, relation, attnum, column);
 }
 
-/* A column of the event stream: of the events or, unless events_only, of the catalog. */
+/* A label or what it is cut within: a column of the events, or of the catalog
+ * if it is an item column of the model, which is what jobs read of it. */
 static Oid
-check_stream_column(const Model *model, const char *what, const char *column, bool events_only)
+check_stream_column(const Model *model, const FeatureSet *set, const char *what, const char *column)
 {
-	FeatureSource source;
-	Oid			relation,
-				type;
+	Oid			events = relation_oid(model->relations.events);
+	Oid			type;
+	AttrNumber	attnum = relation_column(events, column, &type);
+	int			n;
+	const char **names;
 
-	if (!model_column(model, column, &source, &relation, &type) ||
-		(events_only && source != FROM_EVENTS))
+	if (attnum != InvalidAttrNumber)
 	{
-		int			n;
-		const char **names = relation_columns(relation_oid(model->relations.events), &n);
-
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("%s \"%s\" is not in %s%s", what, column, model->relations.events,
-						events_only || model->relations.catalog == NULL ? "" : " or the catalog"),
-				 errhint("%s", name_hint("column", column, names, n))));
+		check_select(model, events, attnum, column);
+		return type;
 	}
-	check_select(model, relation, relation_column(relation, column, NULL), column);
-	return type;
+	for (int f = 0; f < set->n[NN_ITEM]; f++)
+		if (strcmp(set->f[NN_ITEM][f].name, column) == 0)
+			return set->f[NN_ITEM][f].type;
+
+	names = relation_columns(events, &n);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("%s \"%s\" is neither in %s nor an item column of the model",
+					what, column, model->relations.events),
+			 errhint("%s", name_hint("column", column, names, n))));
 }
 
 static void
@@ -141,21 +137,36 @@ check_where_value(WhereColumn *where, const JsonbValue *value)
 }
 
 static void
-check_where(const Model *model, Jsonb *where)
+check_where(const FeatureSet *set, Jsonb *where)
 {
 	int			n;
 	char	  **columns = jsonb_object_names(where, &n);
 
 	for (int i = 0; i < n; i++)
 	{
-		WhereColumn column = {columns[i], check_stream_column(model, "\"where\" column", columns[i], true)};
+		const char *names[2 * NN_MAX_FEATURES];
+		int			n_names = 0;
+		const Feature *feature = NULL;
+		WhereColumn column = {columns[i], InvalidOid};
+		CellType	type;
 		JsonbValue *value = getKeyJsonValueFromContainer(&where->root, columns[i], strlen(columns[i]), NULL);
 
-		if (type_use(column.type) == TYPE_UNUSABLE || type_use(column.type) == TYPE_ID_ARRAY)
+		for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
+			for (int f = 0; f < set->n[g]; f++)
+				if (set->f[g][f].encoding != ENCODE_FIXED)
+				{
+					names[n_names++] = set->f[g][f].name;
+					if (strcmp(set->f[g][f].name, columns[i]) == 0)
+						feature = &set->f[g][f];
+				}
+		if (feature == NULL)
 			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("\"where\" column \"%s\" has type %s, which cannot be compared",
-							columns[i], format_type_be(column.type))));
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("option \"where\" names \"%s\", which is no item or behavior column", columns[i]),
+					 errhint("%s", name_hint("column", columns[i], names, n_names))));
+
+		cell_type_init(&type, feature->type, true, CurrentMemoryContext);
+		column.type = type.element;
 		if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
 		{
 			JsonbContainer *array = value->val.binary.data;
@@ -327,7 +338,7 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 		refuse_argument(task, "user_column", task->options.user_column != NULL);
 		refuse_argument(task, "time_column", task->options.time_column != NULL);
 		refuse_argument(task, "weight_column", task->options.weight_column != NULL);
-		label_type = check_stream_column(model, "label", task->label, false);
+		label_type = check_stream_column(model, set, "label", task->label);
 	}
 
 	if (task->kind == NN_BINARY && !is_number(label_type))
@@ -335,23 +346,18 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("label \"%s\" has type %s, but must be boolean or a number that is 0 or 1",
 						task->label, format_type_be(label_type))));
-	if (task->kind == NN_MULTICLASS)
+	if (task->kind == NN_MULTICLASS && type_use(label_type) != TYPE_NUMBER)
+		check_class_type("label", task->label, label_type);
+	if (task->options.within != NULL)
 	{
-		bool		levels = task_cuts_levels(task, label_type);
-
-		if (!levels)
-			check_class_type("label", task->label, label_type);
-		if (task->options.within != NULL)
-		{
-			if (!levels)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("option \"within\" needs a label that is a number, \"%s\" has type %s",
-								task->label, format_type_be(label_type))));
-			check_class_type("\"within\" column", task->options.within,
-							 check_stream_column(model, "\"within\" column", task->options.within, false));
-		}
+		if (type_use(label_type) != TYPE_NUMBER && !is_integer(label_type))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"within\" needs a label that is a number, but \"%s\" has type %s",
+							task->label, format_type_be(label_type))));
+		check_class_type("\"within\" column", task->options.within,
+						 check_stream_column(model, set, "\"within\" column", task->options.within));
 	}
 	if (task->options.where != NULL)
-		check_where(model, task->options.where);
+		check_where(set, task->options.where);
 }

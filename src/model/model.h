@@ -138,10 +138,6 @@ extern bool same_key_type(Oid left, Oid right);
 extern void model_check(const Model *model, bool notices);
 extern void task_check(const Model *model, const FeatureSet *set, const ModelTask *task);
 
-/* Is a multiclass task's label cut into levels?  Numbers are; integers when
- * "levels" or "within" is given, else they are classes. */
-extern bool task_cuts_levels(const ModelTask *task, Oid label_type);
-
 /* ---------------- image.c: a version in use ---------------- */
 
 /*
