@@ -50,7 +50,8 @@ static struct
 	int			n_notes;
 	char	   *note[MAX_NOTES];
 	int64		spilled;
-	int			outer_context;	/* security context before job_begin */
+	int			outer_security; /* as before job_begin */
+	MemoryContext outer_memory;
 } worker;
 
 /* Backends that estimate run the code of jobs, too. */
@@ -167,13 +168,14 @@ job_begin(void)
 {
 	Oid			user;
 
+	worker.outer_memory = CurrentMemoryContext;
 	if (is_worker())
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 	}
-	GetUserIdAndSecContext(&user, &worker.outer_context);
-	SetUserIdAndSecContext(user, worker.outer_context | SECURITY_RESTRICTED_OPERATION);
+	GetUserIdAndSecContext(&user, &worker.outer_security);
+	SetUserIdAndSecContext(user, worker.outer_security | SECURITY_RESTRICTED_OPERATION);
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
@@ -185,9 +187,10 @@ job_commit(void)
 
 	PopActiveSnapshot();
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(user, worker.outer_context);
+	SetUserIdAndSecContext(user, worker.outer_security);
 	if (is_worker())
 		CommitTransactionCommand();
+	MemoryContextSwitchTo(worker.outer_memory);
 }
 
 /* ---------------- reporting ---------------- */

@@ -59,7 +59,8 @@ extern void job_spilled(int64 bytes);
 /*
  * A short transaction in which SQL on the user's relations may run: as the
  * model's owner, in a security-restricted operation, with a snapshot pushed.
- * SQL on _dupn goes through owner_begin as everywhere.
+ * SQL on _dupn goes through owner_begin as everywhere.  The current memory
+ * context lasts until the commit; the one before is current again after it.
  */
 extern void job_begin(void);
 extern void job_commit(void);
