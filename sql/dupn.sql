@@ -102,10 +102,12 @@ CREATE TABLE _dupn.weight (
 	model_id	int NOT NULL,
 	version		int NOT NULL,
 	part		int NOT NULL,
-	data		bytea STORAGE EXTERNAL NOT NULL,
+	data		bytea NOT NULL,
 	PRIMARY KEY (model_id, version, part),
 	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE
 );
+-- floats do not compress; CREATE TABLE takes STORAGE only from 16 on
+ALTER TABLE _dupn.weight ALTER COLUMN data SET STORAGE EXTERNAL;
 COMMENT ON TABLE _dupn.weight IS 'the bytes of versions: safetensors files in parts of 4 MB';
 
 CREATE TABLE _dupn.metric (
