@@ -178,7 +178,12 @@ extern void learn_items(Build *build);
 extern void learn_features(Build *build);
 extern void learn_levels(Build *build);
 
-/* class of a label, -1: none */
+/* ---------------- samples.c ---------------- */
+
+/* May an event be a target of an events-based task: its "where", and it has a class. */
+extern bool event_is_target(const Dataset *data, int task, int64 event);
+
+/* class of a label, -1: none (learn.c) */
 extern int	levels_class(const Levels *levels, Cell label, double number, Cell within);
 
 #endif							/* DUPN_DATASET_H */

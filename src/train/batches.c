@@ -1,0 +1,691 @@
+/*-------------------------------------------------------------------------
+ *
+ * batches.c
+ *	  From moments to batches for the network
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/batches.h"
+
+#include <math.h>
+
+#include "train/dataset.h"
+#include "utils/memutils.h"
+
+#define MOST_FULL		50000	/* columns of a full softmax; beyond, negatives are drawn */
+#define NEGATIVES		1024
+#define LOGIT_FLOATS	(16 * 1024 * 1024)	/* of a step: 64 MB */
+#define REPEAT_COUNTS	4		/* the last index of repeat.count */
+
+/* A growable array; its memory stays for the next batch. */
+typedef struct Array
+{
+	char	   *data;
+	int64		n,
+				capacity;
+} Array;
+
+#define PUSH(batches, array, type, value) \
+	(*(type *) array_next(batches, array, sizeof(type)) = (value))
+
+/* The samples of a task as they grow. */
+typedef struct TaskSamples
+{
+	int			n;
+	Array		view,
+				weight,
+				label,
+				label_class,
+				features;
+	Array		candidate[NN_MAX_FEATURES];
+	Array		candidate_offsets[NN_MAX_FEATURES];
+	Array		target_offsets,
+				target,
+				target_weight;
+	Array		wide_offsets,
+				wide;
+	Array		extra_offsets,
+				extra;
+	Array		hidden_offsets,
+				hidden;
+} TaskSamples;
+
+/* The columns of next_item samples. */
+typedef struct Columns
+{
+	int			n;
+	int			shared;
+	Array		item;			/* catalogue index of each */
+	Array		log_q;
+	nn_ids		ids[NN_MAX_FEATURES];
+	Array		values[NN_MAX_FEATURES];	/* gathered, where not the catalogue's own */
+	Array		offsets[NN_MAX_FEATURES];
+	int32	   *of_item;		/* [J] column, -1: none; sampled: of the shared ones */
+} Columns;
+
+struct Batches
+{
+	const Dataset *data;
+	const Moments *moments;
+	const nn_config *config;
+	const nn_layout *layout;
+	MemoryContext context;
+	BatchBuilder *builder;
+	Array		stretch;
+	bool		one_each;		/* a sequence per view: prefixes share nothing */
+
+	bool		all_items;
+	bool		sampled;
+	Columns		known;			/* of training */
+	Columns		all;			/* the catalogue */
+	Columns		drawn;			/* of a step with sampled negatives */
+	double	   *cumulative;		/* [known.n] of the distribution of negatives */
+	int32	   *extra_column[2];	/* [J] of a step's extras: by log_q, without */
+	int32	   *sample_column;	/* [J] of the sample at hand */
+	Array		key_dropped;	/* the columns' item keys after id dropout */
+	WindowItem *window;
+	IdRow	   *profile;
+	IdRow	   *context_row;
+	TaskSamples task[NN_MAX_TASKS];
+};
+
+static void *
+array_next(Batches *batches, Array *array, size_t width)
+{
+	if (array->n == array->capacity)
+	{
+		array->capacity = Max(256, 2 * array->capacity);
+		array->data = array->data == NULL ?
+			MemoryContextAllocHuge(batches->context, width * array->capacity) :
+			repalloc_huge(array->data, mul_size(array->capacity, width));
+	}
+	return array->data + width * array->n++;
+}
+
+/* ---------------- columns ---------------- */
+
+/* The ids of columns, gathered from the catalogue. */
+static void
+columns_gather(Batches *batches, Columns *columns)
+{
+	const FeatureSet *set = batches->data->set;
+	const int32 *item = (const int32 *) columns->item.data;
+
+	for (int f = 0; f < set->n[NN_ITEM]; f++)
+	{
+		const nn_ids *ids = &batches->data->catalogue.feature[f];
+
+		columns->values[f].n = columns->offsets[f].n = 0;
+		if (ids->offsets)
+			PUSH(batches, &columns->offsets[f], int64, 0);
+		for (int c = 0; c < columns->n; c++)
+		{
+			int64		begin = ids->offsets ? ids->offsets[item[c]] : item[c];
+			int64		end = ids->offsets ? ids->offsets[item[c] + 1] : begin + 1;
+
+			for (int64 k = begin; k < end; k++)
+				PUSH(batches, &columns->values[f], int32, ids->values[k]);
+			if (ids->offsets)
+				PUSH(batches, &columns->offsets[f], int64, columns->values[f].n);
+		}
+		columns->ids[f].values = (const int32 *) columns->values[f].data;
+		columns->ids[f].offsets = ids->offsets ? (const int64 *) columns->offsets[f].data : NULL;
+	}
+}
+
+static int32 *
+int32_array(Batches *batches, int64 n, int32 value)
+{
+	int32	   *array = MemoryContextAllocHuge(batches->context, sizeof(int32) * Max(n, 1));
+
+	for (int64 i = 0; i < n; i++)
+		array[i] = value;
+	return array;
+}
+
+static void
+columns_make(Batches *batches)
+{
+	const Dataset *data = batches->data;
+	const Catalogue *catalogue = &data->catalogue;
+	Columns    *all = &batches->all;
+	Columns    *known = &batches->known;
+	double		total = 0;
+	double		sum = 0;
+
+	all->n = all->shared = (int) catalogue->n;
+	all->of_item = int32_array(batches, catalogue->n, -1);
+	known->of_item = int32_array(batches, catalogue->n, -1);
+	for (int32 j = 0; j < catalogue->n; j++)
+	{
+		all->of_item[j] = j;
+		if (!data->known[j])
+			continue;
+		known->of_item[j] = known->n++;
+		PUSH(batches, &known->item, int32, j);
+	}
+	known->shared = known->n;
+	memcpy(all->ids, catalogue->feature, sizeof(all->ids));
+	columns_gather(batches, known);
+
+	batches->sampled = known->n > MOST_FULL;
+	if (!batches->sampled)
+		return;
+	batches->drawn.of_item = int32_array(batches, catalogue->n, -1);
+	for (int i = 0; i < 2; i++)
+		batches->extra_column[i] = int32_array(batches, catalogue->n, -1);
+	batches->sample_column = int32_array(batches, catalogue->n, -1);
+	batches->cumulative = MemoryContextAllocHuge(batches->context, sizeof(double) * known->n);
+	for (int c = 0; c < known->n; c++)
+		total += pow((double) catalogue->count[((int32 *) known->item.data)[c]], .75);
+	for (int c = 0; c < known->n; c++)
+	{
+		sum += .9 * pow((double) catalogue->count[((int32 *) known->item.data)[c]], .75) / Max(total, 1) +
+			.1 / known->n;
+		batches->cumulative[c] = sum;
+	}
+}
+
+/* log of the chance that NEGATIVES draws hold this item */
+static float
+log_q(const Batches *batches, int32 item)
+{
+	int			c = batches->known.of_item[item];
+	double		n = batches->cumulative[batches->known.n - 1];
+	double		q;
+
+	/* an item that is never drawn counts like the rarest */
+	if (c < 0)
+		q = .1 / batches->known.n / n;
+	else
+		q = (batches->cumulative[c] - (c > 0 ? batches->cumulative[c - 1] : 0)) / n;
+	return (float) log(-expm1(NEGATIVES * log1p(-q)));
+}
+
+/* Forget a step's columns without touching the whole catalogue. */
+static void
+columns_clear(Batches *batches)
+{
+	const int32 *item = (const int32 *) batches->drawn.item.data;
+
+	for (int c = 0; c < batches->drawn.n; c++)
+	{
+		batches->drawn.of_item[item[c]] = -1;
+		batches->extra_column[0][item[c]] = -1;
+		batches->extra_column[1][item[c]] = -1;
+	}
+	batches->drawn.n = batches->drawn.shared = 0;
+	batches->drawn.item.n = batches->drawn.log_q.n = 0;
+}
+
+static int32
+columns_add(Batches *batches, int32 item, float q)
+{
+	PUSH(batches, &batches->drawn.item, int32, item);
+	PUSH(batches, &batches->drawn.log_q, float, q);
+	return batches->drawn.n++;
+}
+
+/* Shared negatives of a step, distinct. */
+static void
+columns_draw(Batches *batches, uint64 *random)
+{
+	const double *cumulative = batches->cumulative;
+	int			n = batches->known.n;
+
+	columns_clear(batches);
+	for (int i = 0; i < NEGATIVES; i++)
+	{
+		double		u = nn_random_uniform(random) * cumulative[n - 1];
+		int			low = 0;
+		int			high = n - 1;
+		int32		item;
+
+		while (low < high)
+		{
+			int			middle = low + (high - low) / 2;
+
+			if (cumulative[middle] <= u)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		item = ((const int32 *) batches->known.item.data)[low];
+		if (batches->drawn.of_item[item] < 0)
+			batches->drawn.of_item[item] = columns_add(batches, item, log_q(batches, item));
+	}
+	batches->drawn.shared = batches->drawn.n;
+}
+
+/* ---------------- plan ---------------- */
+
+Batches *
+batches_make(const Dataset *data, const Moments *moments, const nn_config *config,
+			 const nn_layout *layout, MemoryContext context)
+{
+	Batches    *batches = MemoryContextAllocZero(context, sizeof(Batches));
+	bool		next_item = false;
+
+	batches->data = data;
+	batches->moments = moments;
+	batches->config = config;
+	batches->layout = layout;
+	batches->context = context;
+	batches->builder = batch_builder(data->set, context);
+	batches->one_each = config->bidirectional || data->set->recency >= 0;
+	batches->window = MemoryContextAlloc(context, sizeof(WindowItem) * Max(data->set->max_events, 1));
+	batches->profile = MemoryContextAlloc(context, sizeof(IdRow));
+	batches->context_row = MemoryContextAlloc(context, sizeof(IdRow));
+	for (int t = 0; t < config->n_task; t++)
+		next_item |= config->task[t].kind == NN_NEXT_ITEM;
+	if (next_item)
+		columns_make(batches);
+	return batches;
+}
+
+/*
+ * The stretch a prefix belongs to: the first that holds it, which is where it
+ * is longest.  Stretches of max_events begin every half of it.
+ */
+static int64
+stretch_start(const Batches *batches, const User *user, int64 end)
+{
+	int64		most = batches->data->set->max_events;
+	int64		step = Max(most / 2, 1);
+	int64		prefix = end - user->start;
+
+	return user->start + (prefix <= most ? 0 : (prefix - most + step - 1) / step * step);
+}
+
+int64
+batches_plan(Batches *batches, int splits, int most, bool all_items)
+{
+	const Moments *moments = batches->moments;
+	Stretch    *open = NULL;
+	int32		user = -1;
+
+	batches->all_items = all_items;
+	batches->stretch.n = 0;
+	for (int64 i = 0; i < moments->n; i++)
+	{
+		const Moment *moment = &moments->moment[i];
+		int64		start = stretch_start(batches, &batches->data->users[moment->user], moment->end);
+
+		if ((splits & (1 << moment->split)) == 0)
+		{
+			open = NULL;
+			continue;
+		}
+		if (open == NULL || user != moment->user || open->start != start || open->n >= most)
+		{
+			open = array_next(batches, &batches->stretch, sizeof(Stretch));
+			*open = (Stretch) {.start = start, .first = i};
+			user = moment->user;
+		}
+		open->n++;
+		open->length = (int32) Max(open->length, moment->end - start);
+	}
+	return batches->stretch.n;
+}
+
+const Stretch *
+batches_stretches(const Batches *batches)
+{
+	return (const Stretch *) batches->stretch.data;
+}
+
+int
+batches_most_views(const Batches *batches, int wanted, bool served)
+{
+	int			columns = batches->sampled && !served ? NEGATIVES : Max(batches->all.n, 1);
+
+	return Max(1, Min(wanted, LOGIT_FLOATS / columns));
+}
+
+/* ---------------- samples ---------------- */
+
+static void
+samples_reset(Batches *batches)
+{
+	for (int t = 0; t < batches->config->n_task; t++)
+	{
+		TaskSamples *s = &batches->task[t];
+		Array	   *arrays[] = {&s->view, &s->weight, &s->label, &s->label_class, &s->features,
+			&s->target_offsets, &s->target, &s->target_weight, &s->wide_offsets, &s->wide,
+		&s->extra_offsets, &s->extra, &s->hidden_offsets, &s->hidden};
+		Array	   *offsets[] = {&s->target_offsets, &s->wide_offsets, &s->extra_offsets,
+		&s->hidden_offsets};
+
+		for (int i = 0; i < lengthof(arrays); i++)
+			arrays[i]->n = 0;
+		for (int i = 0; i < lengthof(offsets); i++)
+			PUSH(batches, offsets[i], int64, 0);
+		for (int k = 0; k < batches->config->task[t].n_candidate; k++)
+		{
+			s->candidate[k].n = s->candidate_offsets[k].n = 0;
+			PUSH(batches, &s->candidate_offsets[k], int64, 0);
+		}
+		s->n = 0;
+	}
+}
+
+static void
+push_sample(Batches *batches, TaskSamples *s, int view, float weight)
+{
+	PUSH(batches, &s->view, int32, view);
+	PUSH(batches, &s->weight, float, weight);
+	s->n++;
+}
+
+/* Columns of the sample at hand in a step with drawn negatives. */
+static int32
+extra_column(Batches *batches, TaskSamples *s, int32 item, bool in_window)
+{
+	int32		shared = batches->drawn.of_item[item];
+	int32	   *column = &batches->extra_column[in_window ? 1 : 0][item];
+
+	if (*column < 0)
+		*column = columns_add(batches, item, in_window ? 0 : log_q(batches, item));
+	batches->sample_column[item] = *column;
+	PUSH(batches, &s->extra, int32, *column);
+	if (shared >= 0)
+		PUSH(batches, &s->hidden, int32, shared);
+	return *column;
+}
+
+static void
+push_wide(Batches *batches, int t, TaskSamples *s, int32 column, const WindowItem *w)
+{
+	int			tensor = batches->layout->task[t].repeat_recency;
+	int64		rows;
+	int64		cols;
+
+	if (tensor < 0)
+		return;
+	rows = batches->layout->tensor[tensor].rows;
+	cols = batches->layout->tensor[tensor].cols;
+	if (cols > 0)
+		PUSH(batches, &s->wide, nn_wide, ((nn_wide) {column, Min(w->type, rows - 1) * cols + w->recency, 1}));
+	PUSH(batches, &s->wide, nn_wide, ((nn_wide) {column, rows * cols + Min(w->count, REPEAT_COUNTS), 1}));
+}
+
+/* One sample of next_item: the allowed events of the instant are its targets. */
+static void
+push_next_item(Batches *batches, int t, const Moment *moment, int view, TimestampTz now,
+			   const Columns *columns)
+{
+	const Dataset *data = batches->data;
+	const User *user = &data->users[moment->user];
+	TaskSamples *s = &batches->task[t];
+	bool		sampled = columns == &batches->drawn;
+	int64		first_extra = s->extra.n;
+	int			size = 0;
+	int			n;
+	int			items;
+	int64		start;
+
+	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
+		size += event_is_target(data, t, event);
+	if (size == 0)
+		return;
+
+	start = event_window(data->events, data->set, user->start, moment->end, now, &n);
+	items = window_items(data->set, data->events, start, n, now, batches->window);
+	for (int i = 0; i < items; i++)
+	{
+		const WindowItem *w = &batches->window[i];
+		int32		column = sampled ? extra_column(batches, s, w->item, true) :
+			columns->of_item[w->item];
+
+		if (column >= 0)
+			push_wide(batches, t, s, column, w);
+	}
+	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
+	{
+		int32		item = data->events->item[event];
+		int32		column;
+
+		if (!event_is_target(data, t, event))
+			continue;
+		if (!sampled)
+			column = columns->of_item[item];
+		else if (batches->sample_column[item] >= 0)
+			column = batches->sample_column[item];
+		else
+			column = extra_column(batches, s, item, false);
+		Assert(column >= 0);
+		PUSH(batches, &s->target, int32, column);
+		PUSH(batches, &s->target_weight, float, 1.0f / size);
+	}
+	for (int64 k = first_extra; k < s->extra.n; k++)
+	{
+		int32		column = ((const int32 *) s->extra.data)[k];
+
+		batches->sample_column[((const int32 *) columns->item.data)[column]] = -1;
+	}
+	push_sample(batches, s, view, 1);
+	PUSH(batches, &s->target_offsets, int64, s->target.n);
+	PUSH(batches, &s->wide_offsets, int64, s->wide.n);
+	PUSH(batches, &s->extra_offsets, int64, s->extra.n);
+	PUSH(batches, &s->hidden_offsets, int64, s->hidden.n);
+}
+
+/* One sample per allowed event of the instant that has a class. */
+static void
+push_classes(Batches *batches, int t, const Moment *moment, int view)
+{
+	TaskSamples *s = &batches->task[t];
+	int			size = 0;
+
+	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
+		size += event_is_target(batches->data, t, event);
+	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
+		if (event_is_target(batches->data, t, event))
+		{
+			push_sample(batches, s, view, 1.0f / size);
+			PUSH(batches, &s->label_class, int32, event_class(batches->data, t, event));
+		}
+}
+
+static void
+push_rows(Batches *batches, int t, const Moment *moment, int view)
+{
+	const SampleRows *rows = &batches->data->rows[t];
+	const nn_task *task = &batches->config->task[t];
+	TaskSamples *s = &batches->task[t];
+
+	for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
+	{
+		push_sample(batches, s, view, rows->weight ? rows->weight[row] : 1);
+		PUSH(batches, &s->label, float, rows->label[row]);
+		PUSH(batches, &s->label_class, int32, (int32) rows->label[row]);
+		for (int f = 0; f < task->features; f++)
+			PUSH(batches, &s->features, float, rows->features[row * task->features + f]);
+		for (int k = 0; k < task->n_candidate; k++)
+		{
+			const IdColumn *column = &rows->candidate[k];
+			int64		begin = column->offsets ? column->offsets[row] : row;
+			int64		end = column->offsets ? column->offsets[row + 1] : row + 1;
+
+			for (int64 i = begin; i < end; i++)
+				PUSH(batches, &s->candidate[k], int32, column->values[i]);
+			PUSH(batches, &s->candidate_offsets[k], int64, s->candidate[k].n);
+		}
+	}
+}
+
+static void
+push_moment(Batches *batches, const Moment *moment, int view, TimestampTz now, const Columns *columns)
+{
+	for (int t = 0; t < batches->config->n_task; t++)
+	{
+		if (moment->task >= 0 ? moment->task != t : !task_from_events(&batches->data->model->task[t]))
+			continue;
+		if (moment->task >= 0)
+			push_rows(batches, t, moment, view);
+		else if (batches->config->task[t].kind == NN_NEXT_ITEM)
+			push_next_item(batches, t, moment, view, now, columns);
+		else
+			push_classes(batches, t, moment, view);
+	}
+}
+
+static int
+push_view(Batches *batches, const Moment *moment, int length, TimestampTz now,
+		  const IdDropout *dropout)
+{
+	dataset_profile(batches->data, moment->user, batches->profile);
+	if (moment->task >= 0)
+		dataset_context(batches->data, moment->task, moment->target, batches->context_row);
+	return batch_add_view(batches->builder, length, now, batches->profile,
+						  moment->task >= 0 ? batches->context_row : NULL, dropout);
+}
+
+/* Hand the samples over to the batch. */
+static nn_batch *
+samples_finish(Batches *batches, Columns *columns, bool has_log_q)
+{
+	nn_batch   *batch = batch_finish(batches->builder);
+
+	for (int t = 0; t < batches->config->n_task; t++)
+	{
+		const nn_task *task = &batches->config->task[t];
+		TaskSamples *s = &batches->task[t];
+		nn_samples *out = &batch->samples[t];
+
+		memset(out, 0, sizeof(*out));
+		out->n = s->n;
+		out->view = (const int32 *) s->view.data;
+		out->weight = (const float *) s->weight.data;
+		if (task->kind == NN_MULTICLASS)
+			out->label_class = (const int32 *) s->label_class.data;
+		else
+			out->label = (const float *) s->label.data;
+		out->features = (const float *) s->features.data;
+		for (int k = 0; k < task->n_candidate; k++)
+		{
+			out->candidate[k].values = (const int32 *) s->candidate[k].data;
+			if (batches->config->feature[NN_ITEM][task->candidate[k]].multi)
+				out->candidate[k].offsets = (const int64 *) s->candidate_offsets[k].data;
+		}
+		if (task->kind != NN_NEXT_ITEM)
+			continue;
+		out->label = NULL;
+		out->columns = columns->n;
+		out->shared = columns->shared;
+		memcpy(out->column, columns->ids, sizeof(out->column));
+		if (has_log_q)
+			out->log_q = (const float *) columns->log_q.data;
+		out->target_offsets = (const int64 *) s->target_offsets.data;
+		out->target = (const int32 *) s->target.data;
+		out->target_weight = (const float *) s->target_weight.data;
+		if (has_log_q)
+		{
+			out->extra_offsets = (const int64 *) s->extra_offsets.data;
+			out->extra = (const int32 *) s->extra.data;
+			out->hidden_offsets = (const int64 *) s->hidden_offsets.data;
+			out->hidden = (const int32 *) s->hidden.data;
+		}
+		out->wide_offsets = (const int64 *) s->wide_offsets.data;
+		out->wide = (const nn_wide *) s->wide.data;
+	}
+	return batch;
+}
+
+/* Read some columns' item keys as unknown, so that new items can be recommended. */
+static void
+drop_column_keys(Batches *batches, Columns *columns, nn_batch *batch, uint64 *random)
+{
+	double		rate = batches->data->model->options.id_dropout;
+	const int32 *values = columns->ids[0].values;
+
+	if (rate <= 0 || batches->config->n_feature[NN_ITEM] < 2)
+		return;
+	batches->key_dropped.n = 0;
+	for (int c = 0; c < columns->n; c++)
+		PUSH(batches, &batches->key_dropped, int32,
+			 nn_random_uniform(random) < rate ? ID_UNKNOWN : values[c]);
+	for (int t = 0; t < batches->config->n_task; t++)
+		if (batches->config->task[t].kind == NN_NEXT_ITEM)
+			batch->samples[t].column[0].values = (const int32 *) batches->key_dropped.data;
+}
+
+/* Half of the views stand at the target's time, half somewhere since the event before it. */
+static TimestampTz
+draw_now(const Batches *batches, const Moment *moment, uint64 *random)
+{
+	const User *user = &batches->data->users[moment->user];
+	TimestampTz last;
+
+	if (moment->task >= 0 || moment->end == user->start || nn_random_uniform(random) < .5)
+		return moment->time;
+	last = batches->data->events->time[moment->end - 1];
+	return moment->time - (int64) (nn_random_uniform(random) * (double) (moment->time - last));
+}
+
+nn_batch *
+batches_train(Batches *batches, const Stretch *const *stretches, int n, uint64 *random)
+{
+	const Dataset *data = batches->data;
+	const ModelOptions *options = &data->model->options;
+	IdDropout	dropout = {.item_key = options->id_dropout, .profile = options->profile_dropout,
+	.context = options->context_dropout, .random = random};
+	Columns    *columns = batches->sampled ? &batches->drawn :
+		batches->all_items ? &batches->all : &batches->known;
+	nn_batch   *batch;
+
+	batch_reset(batches->builder);
+	samples_reset(batches);
+	if (batches->sampled)
+		columns_draw(batches, random);
+	for (int i = 0; i < n; i++)
+	{
+		const Stretch *stretch = stretches[i];
+
+		if (!batches->one_each)
+			batch_add_sequence(batches->builder, data->events, stretch->start, stretch->length, 0, &dropout);
+		for (int k = 0; k < stretch->n; k++)
+		{
+			const Moment *moment = &batches->moments->moment[stretch->first + k];
+			TimestampTz now = draw_now(batches, moment, random);
+			int			length = (int) (moment->end - stretch->start);
+
+			if (batches->one_each)
+			{
+				const User *user = &data->users[moment->user];
+				int64		start = event_window(data->events, data->set, user->start, moment->end,
+												 now, &length);
+
+				batch_add_sequence(batches->builder, data->events, start, length, now, &dropout);
+			}
+			push_moment(batches, moment, push_view(batches, moment, length, now, &dropout), now, columns);
+		}
+	}
+	if (batches->sampled)
+		columns_gather(batches, columns);
+	batch = samples_finish(batches, columns, batches->sampled);
+	drop_column_keys(batches, columns, batch, random);
+	return batch;
+}
+
+nn_batch *
+batches_served(Batches *batches, const int64 *moments, int n)
+{
+	const Dataset *data = batches->data;
+
+	batch_reset(batches->builder);
+	samples_reset(batches);
+	for (int i = 0; i < n; i++)
+	{
+		const Moment *moment = &batches->moments->moment[moments[i]];
+		const User *user = &data->users[moment->user];
+		int			length;
+		int64		start = event_window(data->events, data->set, user->start, moment->end,
+										 moment->time, &length);
+
+		batch_add_sequence(batches->builder, data->events, start, length, moment->time, NULL);
+		push_moment(batches, moment, push_view(batches, moment, length, moment->time, NULL),
+					moment->time, &batches->all);
+	}
+	return samples_finish(batches, &batches->all, false);
+}

@@ -1,0 +1,344 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.c
+ *	  A trained network becomes a version
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/trainer.h"
+
+#include <cblas.h>
+#include <math.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define LEARNED_RATIO 0.995		/* of a constant's loss: above it nothing was learned */
+
+static const char *const group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
+
+/* ---------------- pieces of the image ---------------- */
+
+typedef struct Pieces
+{
+	ImagePiece *piece;
+	int			n;
+} Pieces;
+
+static void
+add_piece(Pieces *pieces, nn_dtype dtype, const void *data, int rank, int64 rows, int64 cols,
+		  const char *format,...) pg_attribute_printf(7, 8);
+
+static void
+add_piece(Pieces *pieces, nn_dtype dtype, const void *data, int rank, int64 rows, int64 cols,
+		  const char *format,...)
+{
+	ImagePiece *piece = &pieces->piece[pieces->n];
+	va_list		args;
+
+	if (pieces->n++ >= NN_MAX_TENSORS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a version has more than %d tensors", NN_MAX_TENSORS)));
+	memset(piece, 0, sizeof(*piece));
+	va_start(args, format);
+	vsnprintf(piece->tensor.name, sizeof(piece->tensor.name), format, args);
+	va_end(args);
+	piece->tensor.dtype = dtype;
+	piece->tensor.rank = rank;
+	piece->tensor.shape[0] = rank == 1 ? rows * cols : rows;
+	piece->tensor.shape[1] = rank == 1 ? 0 : cols;
+	piece->tensor.count = rows * cols;
+	piece->data = data;
+}
+
+static void
+add_vector(Pieces *pieces, nn_dtype dtype, const void *data, int64 n, const char *name)
+{
+	add_piece(pieces, dtype, data, 1, 1, n, "%s", name);
+}
+
+/* 8-byte numbers first, then 4, then 1, so that each is aligned where it lies. */
+static void
+collect_pieces(const Trainer *trainer, Pieces *pieces)
+{
+	const Dataset *data = trainer->data;
+	const FeatureSet *set = data->set;
+	const Catalogue *catalogue = &data->catalogue;
+	const nn_layout *layout = trainer->layout;
+
+	for (int wide = 1; wide >= 0; wide--)
+	{
+		for (int i = 0; i < layout->n && !wide; i++)
+		{
+			const nn_tensor *tensor = &layout->tensor[i];
+
+			add_piece(pieces, NN_F32, trainer->param + tensor->offset, tensor->rank,
+					  tensor->rows, tensor->cols, "%s", tensor->name);
+		}
+		for (int g = 0; g < NN_GROUPS; g++)
+			for (int f = 0; f < set->n[g]; f++)
+			{
+				const Feature *feature = &set->f[g][f];
+
+				if (g == NN_CONTEXT && feature->shares >= 0)
+					continue;
+				if (feature->encoding == ENCODE_ID && wide)
+					add_piece(pieces, NN_I64, feature->vocabulary.keys, 1, 1, feature->vocabulary.capacity,
+							  "vocabulary.%s.%s.keys", group_name[g], feature->name);
+				else if (feature->encoding == ENCODE_ID)
+					add_piece(pieces, NN_I32, feature->vocabulary.ids, 1, 1, feature->vocabulary.capacity,
+							  "vocabulary.%s.%s.ids", group_name[g], feature->name);
+				else if (feature->encoding == ENCODE_BANDS && wide && feature->n_bounds > 0)
+					add_piece(pieces, NN_F64, feature->bounds, 1, 1, feature->n_bounds,
+							  "bands.%s.%s", group_name[g], feature->name);
+			}
+		for (int f = 0; f < set->n[NN_ITEM]; f++)
+		{
+			const nn_ids *ids = &catalogue->feature[f];
+			const char *name = set->f[NN_ITEM][f].name;
+
+			if (ids->offsets && wide)
+				add_piece(pieces, NN_I64, ids->offsets, 1, 1, catalogue->n + 1, "catalogue.%s.offsets", name);
+			else if (ids->offsets)
+				add_piece(pieces, NN_I32, ids->values, 1, 1, ids->offsets[catalogue->n],
+						  "catalogue.%s.values", name);
+			else if (!wide)
+				add_piece(pieces, NN_I32, ids->values, 1, 1, catalogue->n, "catalogue.%s", name);
+		}
+		if (wide)
+		{
+			add_vector(pieces, NN_I64, catalogue->key, catalogue->n, "catalogue.keys");
+			add_vector(pieces, NN_I64, catalogue->index.keys, catalogue->index.capacity, "catalogue.index_keys");
+			add_vector(pieces, NN_I64, catalogue->text_offsets, catalogue->n + 1, "catalogue.text_offsets");
+			add_vector(pieces, NN_I64, catalogue->count, catalogue->n, "catalogue.count");
+		}
+		else
+			add_vector(pieces, NN_I32, catalogue->index.ids, catalogue->index.capacity, "catalogue.index_ids");
+		for (int t = 0; t < trainer->config->n_task; t++)
+		{
+			const nn_task *task = &trainer->config->task[t];
+			const Levels *levels = &data->levels[t];
+
+			if (wide && task->kind == NN_MULTICLASS && levels->number)
+			{
+				add_piece(pieces, NN_F64, levels->bounds, 2, Max(levels->n_within, 1), levels->classes - 1,
+						  "task.%s.bounds", task->name);
+				if (levels->n_within > 0)
+					add_piece(pieces, NN_I64, levels->within_key, 1, 1, levels->n_within,
+							  "task.%s.within_keys", task->name);
+			}
+			if (!wide && task->features > 0)
+			{
+				add_piece(pieces, NN_F32, data->rows[t].mean, 1, 1, task->features, "task.%s.mean", task->name);
+				add_piece(pieces, NN_F32, data->rows[t].scale, 1, 1, task->features, "task.%s.scale", task->name);
+			}
+		}
+	}
+	add_vector(pieces, NN_U8, catalogue->text, catalogue->text_offsets[catalogue->n], "catalogue.text");
+}
+
+static char *
+make_metadata(const Trainer *trainer)
+{
+	const Model *model = trainer->model;
+	ImageTask  *task = palloc0(sizeof(ImageTask) * NN_MAX_TASKS);
+
+	for (int t = 0; t < model->n_tasks; t++)
+	{
+		task[t].class_name = trainer->data->levels[t].class_name;
+		task[t].feature = model->task[t].features;
+	}
+	return image_metadata(trainer->config_json,
+						  image_features_json(trainer->data->set, &model->relations, model->name,
+											  task, trainer->config));
+}
+
+/* ---------------- metrics ---------------- */
+
+static void
+set_number(Datum *values, char *nulls, int at, double value)
+{
+	values[at] = Float8GetDatum(value);
+	nulls[at] = isfinite(value) ? ' ' : 'n';
+}
+
+/* Inside a transaction.  A log loss is stored negated, so that more is better everywhere. */
+static void
+store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
+{
+	for (int i = 0; i < metrics->n; i++)
+	{
+		const Metric *m = &metrics->metric[i];
+		bool		negate = strcmp(m->metric, "log_loss") == 0;
+		double		sign = negate ? -1 : 1;
+		Oid			types[] = {INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID,
+		FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, INT8OID};
+		Datum		values[13];
+		char		nulls[] = "             ";
+
+		values[0] = Int32GetDatum(trainer->model->id);
+		values[1] = Int32GetDatum(version);
+		values[2] = CStringGetTextDatum(trainer->config->task[m->task].name);
+		values[3] = CStringGetTextDatum(m->source);
+		values[4] = CStringGetTextDatum(m->metric);
+		values[5] = CStringGetTextDatum(m->slice);
+		set_number(values, nulls, 6, sign * m->value);
+		set_number(values, nulls, 7, sign * (negate ? m->high : m->low));
+		set_number(values, nulls, 8, sign * (negate ? m->low : m->high));
+		set_number(values, nulls, 9, sign * m->difference);
+		set_number(values, nulls, 10, sign * (negate ? m->difference_high : m->difference_low));
+		set_number(values, nulls, 11, sign * (negate ? m->difference_low : m->difference_high));
+		values[12] = Int64GetDatum(m->n);
+		state_execute("INSERT INTO _dupn.metric (model_id, version, task, source, metric, slice,"
+					  " value, low, high, difference, difference_low, difference_high, samples)"
+					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+					  13, types, values, nulls, NULL, NULL);
+	}
+}
+
+/* The metric that a task's sentence quotes. */
+static char *
+main_metric(const ModelTask *task)
+{
+	int			k;
+
+	switch (task->kind)
+	{
+		case NN_BINARY:
+		case NN_RANK:
+			return "auc";
+		case NN_MULTICLASS:
+			return "accuracy";
+		case NN_NEXT_ITEM:
+			break;
+	}
+	k = task->options.k[0];
+	for (int i = 0; i < task->options.n_k; i++)
+		if (task->options.k[i] == 10)
+			k = 10;
+	return psprintf("hr@%d", k);
+}
+
+/* The model's own main metric, and the baseline that does best at it; NULL: none. */
+static void
+find_main(const Trainer *trainer, const Metrics *metrics, int t,
+		  const Metric **model, const Metric **baseline)
+{
+	char	   *name = main_metric(&trainer->model->task[t]);
+
+	*model = *baseline = NULL;
+	for (int i = 0; i < metrics->n; i++)
+	{
+		const Metric *m = &metrics->metric[i];
+
+		if (m->task != t || strcmp(m->metric, name) != 0 || strcmp(m->slice, "all") != 0)
+			continue;
+		if (strcmp(m->source, "model") == 0)
+			*model = m;
+		else if (*baseline == NULL || m->value > (*baseline)->value)
+			*baseline = m;
+	}
+}
+
+/* Say what came of it: a warning where a simple baseline is as good, and the sentence. */
+static void
+say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics)
+{
+	StringInfoData sentence;
+
+	initStringInfo(&sentence);
+	appendStringInfo(&sentence, "version %d published", version);
+	for (int t = 0; t < trainer->config->n_task; t++)
+	{
+		const char *name = trainer->config->task[t].name;
+		double		ratio = trainer->ratio[t];
+		const Metric *model;
+		const Metric *baseline;
+
+		find_main(trainer, metrics, t, &model, &baseline);
+		if (model && baseline && !(model->value > baseline->value))
+			job_note("task \"%s\": %s %.3f does not beat the simple baseline %s (%.3f); see dupn_baselines",
+					 name, model->metric, model->value, baseline->source, baseline->value);
+		appendStringInfo(&sentence, "%s \"%s\" ", t == 0 ? ":" : ",", name);
+		if (!isfinite(ratio))
+			appendStringInfoString(&sentence, "was not judged");
+		else if (ratio >= LEARNED_RATIO)
+			appendStringInfo(&sentence, "learned nothing (%.2f of the loss of a constant guess)", ratio);
+		else
+		{
+			appendStringInfo(&sentence, "learned (%.2f of the loss of a constant guess", ratio);
+			if (model)
+				appendStringInfo(&sentence, "; %s %.3f", model->metric, model->value);
+			if (model && baseline)
+				appendStringInfo(&sentence, " against %.3f for %s", baseline->value, baseline->source);
+			appendStringInfoChar(&sentence, ')');
+		}
+	}
+	job_note("%s", sentence.data);
+}
+
+/* ---------------- the version ---------------- */
+
+/* The latest event that was trained on. */
+static TimestampTz
+trained_until(const Trainer *trainer)
+{
+	const Dataset *data = trainer->data;
+	TimestampTz latest = DT_NOBEGIN;
+
+	if (trainer->model->options.refit)
+		return data->last_time;
+	for (int64 u = 0; u < data->n_users; u++)
+		for (int64 row = data->users[u].start + data->users[u].n - 1; row >= data->users[u].start; row--)
+			if (data->events->time[row] < data->users[u].hold_out)
+			{
+				latest = Max(latest, data->events->time[row]);
+				break;
+			}
+	return latest;
+}
+
+void
+publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
+{
+	const Model *model = trainer->model;
+	const Dataset *data = trainer->data;
+	Pieces		pieces = {.piece = palloc_extended(sizeof(ImagePiece) * NN_MAX_TENSORS, MCXT_ALLOC_HUGE)};
+	char	   *metadata;
+	int32		version;
+	VersionFacts facts = {
+		.parameters = (int64) trainer->layout->floats,
+		.events = model->options.refit ? data->events->n : data->events_before_cut,
+		.users = data->n_users,
+		.items = data->catalogue.n,
+		.cut = data->cut == DT_NOEND ? DT_NOBEGIN : data->cut,
+		.trained_until = trained_until(trainer),
+		.seconds = seconds,
+		.kernel = openblas_get_corename()
+	};
+
+	job_progress("storing", 0.97, 0, trainer_ratios_json(trainer));
+	collect_pieces(trainer, &pieces);
+	metadata = make_metadata(trainer);
+	version = version_create(model->id, trainer->job->id, model->options.seed, model->options_json);
+	image_store(model->id, version, metadata, pieces.piece, pieces.n);
+
+	/* the mapped copy is there before anybody asks for it */
+	{
+		MemoryContext old = CurrentMemoryContext;
+
+		StartTransactionCommand();
+		image_prewarm(model->id, version);
+		CommitTransactionCommand();
+		StartTransactionCommand();
+		store_metrics(trainer, version, metrics);
+		version_finish(model->id, version, &facts, true);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(old);
+	}
+	say_what_came(trainer, version, metrics);
+}

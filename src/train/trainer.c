@@ -1,0 +1,599 @@
+/*-------------------------------------------------------------------------
+ *
+ * trainer.c
+ *	  Epochs and early stopping (NETWORK.md, Training defaults)
+ *
+ * With one worker the weights are a function of the data, the options and the
+ * seed: nothing here looks at a clock but the reports.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/trainer.h"
+
+#include <math.h>
+
+#include "access/xact.h"
+#include "lib/stringinfo.h"
+#include "model/blas.h"
+#include "nn/arena.h"
+#include "portability/instr_time.h"
+#include "train/dataset.h"
+#include "train/job.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+#define EVALUATE_MOMENTS	200000	/* trained between two evaluations, at most */
+#define BUCKET_STEPS		16	/* steps whose stretches are sorted by length together */
+#define MIN_CONSTANT		1e-6	/* a loss below it tells nothing apart */
+
+/* Where the parts of a training lie in job_progress. */
+#define TRAINING_BEGINS		0.10
+#define TRAINING_ENDS		0.85
+
+/* ---------------- memory ---------------- */
+
+static void
+arena_reserve(nn_arena *arena, size_t size, MemoryContext context)
+{
+	static const size_t slack = NN_ALIGN;
+
+	if (size > arena->size)
+	{
+		if (arena->base)
+			pfree(*((void **) arena->base - 1));
+		size += size / 4;
+		{
+			char	   *memory = MemoryContextAllocHuge(context, add_size(size, 2 * slack));
+
+			/* the chunk's own address lies in front of the aligned base */
+			arena->base = (char *) TYPEALIGN(NN_ALIGN, memory + sizeof(void *));
+			*((void **) arena->base - 1) = memory;
+		}
+		arena->size = size;
+	}
+	arena->used = 0;
+}
+
+static void
+check_status(nn_status status)
+{
+	if (status == NN_OK)
+		return;
+	job_check();				/* the reason of NN_ABORTED */
+	if (status == NN_ABORTED)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling training")));
+	if (status == NN_NOT_FINITE)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("the loss is no longer a finite number"),
+				 errhint("Lower the option \"learning_rate\".")));
+	elog(ERROR, "the network failed: %s", nn_status_text(status));
+}
+
+static void
+run_batch(Trainer *trainer, const nn_batch *batch, const nn_dropout *dropout, bool train, nn_acts *acts)
+{
+	nn_run		run = {.config = trainer->balanced, .layout = trainer->layout, .param = trainer->param,
+	.dropout = dropout, .backward = train, .abort = job_should_stop};
+	nn_arena	count = {0};
+
+	Assert(nn_batch_check(trainer->config, batch) == NN_OK);
+	check_status(nn_forward(&run, batch, &count, acts));
+	if (train)
+		check_status(nn_backward(&run, batch, &count, acts, &trainer->grad));
+	arena_reserve(&trainer->arena, count.used, trainer->context);
+	check_status(nn_forward(&run, batch, &trainer->arena, acts));
+	if (!isfinite(acts->loss))
+		check_status(NN_NOT_FINITE);
+	if (train)
+		check_status(nn_backward(&run, batch, &trainer->arena, acts, &trainer->grad));
+}
+
+void
+trainer_run(Trainer *trainer, const nn_batch *batch, bool train, nn_acts *acts)
+{
+	const ModelOptions *options = &trainer->model->options;
+	nn_dropout	dropout = {.item = options->dropout, .vector = options->dropout,
+	.hidden = options->hidden_dropout};
+
+	if (train)
+		dropout.seed = nn_random_u64(&trainer->random);
+	run_batch(trainer, batch, train ? &dropout : NULL, train, acts);
+}
+
+char *
+trainer_ratios_json(const Trainer *trainer)
+{
+	StringInfoData json;
+	bool		any = false;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int t = 0; t < trainer->config->n_task; t++)
+	{
+		if (!isfinite(trainer->ratio[t]))
+			continue;
+		if (any)
+			appendStringInfoString(&json, ", ");
+		escape_json(&json, trainer->config->task[t].name);
+		appendStringInfo(&json, ": %.4f", trainer->ratio[t]);
+		any = true;
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* ---------------- before the first step ---------------- */
+
+/* Entropy in nats of weights that need not sum to 1. */
+static double
+entropy(const double *weight, int64 n)
+{
+	double		sum = 0;
+	double		h = 0;
+
+	for (int64 i = 0; i < n; i++)
+		sum += weight[i];
+	for (int64 i = 0; i < n; i++)
+		if (weight[i] > 0)
+			h -= weight[i] / sum * log(weight[i] / sum);
+	return h;
+}
+
+/* Loss of the best constant prediction on training data, and rates of positives. */
+static void
+find_constants(Trainer *trainer, float *base_rate)
+{
+	const Dataset *data = trainer->data;
+	const Moments *moments = trainer->moments;
+
+	for (int t = 0; t < trainer->config->n_task; t++)
+	{
+		const ModelTask *task = &trainer->model->task[t];
+		nn_kind		kind = task->kind;
+		int64		n = kind == NN_NEXT_ITEM ? data->catalogue.n : kind == NN_MULTICLASS ? data->levels[t].classes : 2;
+		double	   *weight = palloc0_array_huge(double, n);
+
+		for (int64 i = 0; i < moments->n; i++)
+		{
+			const Moment *moment = &moments->moment[i];
+			int64		end = moment->target + moment->n_target;
+			int			size = 0;
+
+			if (moment->split != SPLIT_TRAIN ||
+				(moment->task >= 0 ? moment->task != t : !task_from_events(task)))
+				continue;
+			for (int64 at = moment->target; moment->task >= 0 && at < end; at++)
+				weight[(int64) data->rows[t].label[at]] += data->rows[t].weight ? data->rows[t].weight[at] : 1;
+			if (moment->task >= 0)
+				continue;
+			for (int64 at = moment->target; at < end; at++)
+				size += event_is_target(data, t, at);
+			for (int64 at = moment->target; at < end; at++)
+				if (event_is_target(data, t, at))
+					weight[kind == NN_NEXT_ITEM ? data->events->item[at] : event_class(data, t, at)] += 1.0 / size;
+		}
+		trainer->constant[t] = entropy(weight, n);
+		if (!(trainer->constant[t] > MIN_CONSTANT))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("task \"%s\" has nothing to tell apart before the hold-out", task->name),
+					 errdetail("All of its training samples have the same %s.",
+							   kind == NN_NEXT_ITEM ? "item" : "label"),
+					 errhint("Give it samples of both kinds, or drop the task.")));
+		base_rate[t] = kind == NN_BINARY || kind == NN_RANK ? weight[1] / (weight[0] + weight[1]) : 0;
+		pfree(weight);
+		job_check();
+	}
+}
+
+static void
+make_network(Trainer *trainer)
+{
+	const Model *model = trainer->model;
+	const ModelOptions *options = &model->options;
+	int			classes[NN_MAX_TASKS];
+	float		base_rate[NN_MAX_TASKS];
+	char		message[256];
+	float	   *scratch;
+	size_t		floats;
+	nn_arena	count = {0};
+
+	for (int t = 0; t < model->n_tasks; t++)
+		classes[t] = trainer->data->levels[t].classes;
+	job_begin();
+	trainer->config_json = MemoryContextStrdup(trainer->context,
+											   image_config_json(trainer->data->set, model, classes,
+																 trainer->data->catalogue.n));
+	job_commit();
+	trainer->config = palloc0(sizeof(nn_config));
+	trainer->balanced = palloc(sizeof(nn_config));
+	trainer->layout = palloc(sizeof(nn_layout));
+	if (nn_config_parse(trainer->config, trainer->config_json, strlen(trainer->config_json),
+						message, sizeof(message)) != NN_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model \"%s\" makes no valid network", model->name),
+				 errdetail("%s", message)));
+	if (nn_layout_make(trainer->layout, trainer->config) != NN_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the network of model \"%s\" is too large", model->name),
+				 errhint("Raise \"min_count\", or hash columns with many values: {\"encodings\": {column: {\"hash\": 100000}}}.")));
+
+	find_constants(trainer, base_rate);
+	*trainer->balanced = *trainer->config;
+	for (int t = 0; t < model->n_tasks; t++)
+	{
+		trainer->balanced->task[t].weight /= trainer->constant[t];
+		trainer->ratio[t] = NAN;
+	}
+
+	floats = trainer->layout->floats;
+	trainer->param = MemoryContextAllocHuge(trainer->context, mul_size(sizeof(float), floats));
+	trainer->best = MemoryContextAllocHuge(trainer->context, mul_size(sizeof(float), floats));
+	scratch = palloc_extended(sizeof(float) * 2 * options->hidden * options->hidden, MCXT_ALLOC_HUGE);
+	nn_init(trainer->config, trainer->layout, trainer->param, (uint64) options->seed, base_rate, scratch);
+	pfree(scratch);
+	trainer->random = (uint64) options->seed ^ UINT64CONST(0x5deece66d1234567);
+
+	trainer->optimizer = (nn_optimizer) {.kind = options->optimizer, .learning_rate = options->learning_rate,
+	.beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .l2 = options->l2, .clip = options->clip};
+	trainer->optimizer.v = MemoryContextAllocExtended(trainer->context, mul_size(sizeof(float), floats),
+													  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	if (options->optimizer == NN_ADAM)
+		trainer->optimizer.m = MemoryContextAllocExtended(trainer->context, mul_size(sizeof(float), floats),
+														  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	nn_grad_make(&trainer->grad, trainer->layout, &count);
+	arena_reserve(&trainer->grad_arena, count.used, trainer->context);
+	check_status(nn_grad_make(&trainer->grad, trainer->layout, &trainer->grad_arena));
+	for (int row = 0; row < 2; row++)
+		trainer->trained[row] = palloc0(Max(trainer->layout->n - trainer->layout->first_table, 1));
+	trainer->batches = batches_make(trainer->data, trainer->moments, trainer->config, trainer->layout,
+									trainer->context);
+}
+
+/* ---------------- rows that were never trained ---------------- */
+
+/* Missing and unknown, where training met none, are the mean of their table. */
+static void
+fill_untrained_rows(Trainer *trainer)
+{
+	for (int i = trainer->layout->first_table; i < trainer->layout->n; i++)
+	{
+		const nn_tensor *tensor = &trainer->layout->tensor[i];
+		float	   *table = trainer->param + tensor->offset;
+
+		for (int row = 0; row < 2; row++)
+		{
+			if (trainer->trained[row][i - trainer->layout->first_table] || tensor->rows <= ID_FIRST)
+				continue;
+			for (int64 c = 0; c < tensor->cols; c++)
+			{
+				double		sum = 0;
+
+				for (int64 r = ID_FIRST; r < tensor->rows; r++)
+					sum += table[r * tensor->cols + c];
+				table[row * tensor->cols + c] = (float) (sum / (double) (tensor->rows - ID_FIRST));
+			}
+		}
+	}
+}
+
+/* ---------------- epochs ---------------- */
+
+/* One pass over the planned stretches, and what is to happen on the way. */
+typedef struct Epoch
+{
+	Trainer    *trainer;
+	const char *phase;
+	double		begin,			/* fraction of the job */
+				end;
+	int64		n_moments;		/* of the pass */
+	int64		done;
+	int64		pause_every;	/* moments between two calls of pause, 0: never */
+	bool		(*pause) (struct Epoch *epoch, void *arg);	/* true: stop */
+	void	   *arg;
+} Epoch;
+
+static int
+compare_stretches(const void *a, const void *b)
+{
+	const Stretch *x = *(const Stretch *const *) a;
+	const Stretch *y = *(const Stretch *const *) b;
+
+	if (x->length != y->length)
+		return x->length < y->length ? -1 : 1;
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+static void
+shuffle(const Stretch **order, int64 n, uint64 *random)
+{
+	for (int64 i = n - 1; i > 0; i--)
+	{
+		int64		j = (int64) (nn_random_u64(random) % (uint64) (i + 1));
+		const Stretch *swap = order[i];
+
+		order[i] = order[j];
+		order[j] = swap;
+	}
+}
+
+static void
+train_step(Epoch *epoch, const Stretch *const *stretches, int n, int64 *events)
+{
+	Trainer    *trainer = epoch->trainer;
+	nn_batch   *batch = batches_train(trainer->batches, stretches, n, &trainer->random);
+	nn_acts		acts;
+
+	*events += batch->offsets[batch->sequences];
+	epoch->done += batch->views;
+	trainer_run(trainer, batch, true, &acts);
+	for (int t = 0; t < trainer->config->n_task; t++)
+	{
+		double		ratio;
+
+		if (batch->samples[t].n == 0)
+			continue;
+
+		/* until the first evaluation the running loss is the best we know */
+		ratio = acts.task[t].loss / trainer->constant[t];
+		if (!isfinite(trainer->ratio[t]))
+			trainer->ratio[t] = ratio;
+	}
+	for (int i = 0; i < trainer->grad.n_tables; i++)
+		for (int row = 0; row < 2; row++)
+			if (trainer->grad.mark[i][row])
+				trainer->trained[row][i] = 1;
+	check_status(nn_optimizer_step(&trainer->optimizer, trainer->layout, trainer->param,
+								   &trainer->grad, NULL));
+	nn_grad_clear(&trainer->grad, trainer->layout);
+}
+
+/* The steps of stretches that are sorted by length together, in random order. */
+static bool
+train_bucket(Epoch *epoch, const Stretch **order, int64 n, int most_views)
+{
+	Trainer    *trainer = epoch->trainer;
+	int64	   *step = palloc(sizeof(int64) * (n + 1));
+	int64	   *visit = palloc(sizeof(int64) * (n + 1));
+	int64		steps = 0;
+	int			views = 0;
+	bool		stop = false;
+
+	qsort(order, n, sizeof(Stretch *), compare_stretches);
+	for (int64 i = 0; i < n; i++)
+	{
+		if (i == 0 || views + order[i]->n > most_views)
+		{
+			visit[steps] = steps;
+			step[steps++] = i;
+			views = 0;
+		}
+		views += order[i]->n;
+	}
+	step[steps] = n;
+	for (int64 i = steps - 1; i > 0; i--)
+	{
+		int64		j = (int64) (nn_random_u64(&trainer->random) % (uint64) (i + 1));
+		int64		swap = visit[i];
+
+		visit[i] = visit[j];
+		visit[j] = swap;
+	}
+	for (int64 i = 0; i < steps && !stop; i++)
+	{
+		instr_time	begin,
+					end;
+		int64		events = 0;
+		int64		before = epoch->done;
+		double		seconds;
+
+		INSTR_TIME_SET_CURRENT(begin);
+		train_step(epoch, order + step[visit[i]], (int) (step[visit[i] + 1] - step[visit[i]]), &events);
+		INSTR_TIME_SET_CURRENT(end);
+		INSTR_TIME_SUBTRACT(end, begin);
+		seconds = INSTR_TIME_GET_DOUBLE(end);
+		job_progress(epoch->phase,
+					 epoch->begin + (epoch->end - epoch->begin) * epoch->done / Max(epoch->n_moments, 1),
+					 seconds > 0 ? events / seconds : 0, trainer_ratios_json(trainer));
+		if (epoch->pause_every > 0 && before / epoch->pause_every != epoch->done / epoch->pause_every)
+			stop = epoch->pause(epoch, epoch->arg);
+	}
+	pfree(step);
+	pfree(visit);
+	return stop;
+}
+
+/* True when pause said stop. */
+static bool
+train_epoch(Epoch *epoch, int64 n_stretches)
+{
+	Trainer    *trainer = epoch->trainer;
+	const Stretch *stretch = batches_stretches(trainer->batches);
+	const Stretch **order = palloc_extended(sizeof(Stretch *) * Max(n_stretches, 1), MCXT_ALLOC_HUGE);
+	int			most = batches_most_views(trainer->batches, trainer->model->options.batch_size, false);
+	bool		stop = false;
+
+	epoch->n_moments = epoch->done = 0;
+	for (int64 i = 0; i < n_stretches; i++)
+	{
+		order[i] = &stretch[i];
+		epoch->n_moments += stretch[i].n;
+	}
+	shuffle(order, n_stretches, &trainer->random);
+	for (int64 begin = 0, end; begin < n_stretches && !stop; begin = end)
+	{
+		int64		views = 0;
+		MemoryContext bucket = AllocSetContextCreate(CurrentMemoryContext, "dupn bucket", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(bucket);
+
+		for (end = begin; end < n_stretches && views < (int64) most * BUCKET_STEPS; end++)
+			views += order[end]->n;
+		stop = train_bucket(epoch, order + begin, end - begin, most);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(bucket);
+	}
+	pfree(order);
+	return stop;
+}
+
+/* ---------------- early stopping ---------------- */
+
+typedef struct Stopper
+{
+	double		best;			/* mean loss ratio; NAN: none yet */
+	double		ratio[NN_MAX_TASKS];	/* of the tasks at the best */
+	int			worse;			/* evaluations since */
+	int			patience;
+} Stopper;
+
+static bool
+evaluate_stop(Epoch *epoch, void *arg)
+{
+	Trainer    *trainer = epoch->trainer;
+	Stopper    *stopper = arg;
+	double		mean;
+
+	fill_untrained_rows(trainer);
+	mean = served_evaluate(trainer, SPLIT_STOP, NULL, trainer->ratio);
+	elog(DEBUG1, "%s: loss ratio %.5f on the half of the hold-out that stops", epoch->phase, mean);
+
+	/* without a hold-out to look at, the last weights are kept */
+	if (isnan(mean) || isnan(stopper->best) || mean < stopper->best)
+	{
+		stopper->best = mean;
+		stopper->worse = 0;
+		memcpy(stopper->ratio, trainer->ratio, sizeof(stopper->ratio));
+		memcpy(trainer->best, trainer->param, sizeof(float) * trainer->layout->floats);
+	}
+	else
+		stopper->worse++;
+	return stopper->worse >= stopper->patience;
+}
+
+static void
+train_epochs(Trainer *trainer)
+{
+	const ModelOptions *options = &trainer->model->options;
+	int64		n = batches_plan(trainer->batches, 1 << SPLIT_TRAIN,
+								 batches_most_views(trainer->batches, options->batch_size, false), false);
+	Stopper		stopper = {.best = NAN};
+	Epoch		epoch = {.trainer = trainer, .pause = evaluate_stop, .arg = &stopper};
+	int64		moments = 0;
+	int			evaluations;
+	bool		stop = false;
+
+	for (int64 i = 0; i < n; i++)
+		moments += batches_stretches(trainer->batches)[i].n;
+	evaluations = (int) (moments / EVALUATE_MOMENTS) + 1;
+	stopper.patience = options->patience * evaluations;
+	epoch.pause_every = evaluations > 1 ? moments / evaluations + 1 : 0;
+	for (int e = 0; e < options->epochs && !stop; e++)
+	{
+		char		phase[64];
+
+		snprintf(phase, sizeof(phase), "training (epoch %d)", e + 1);
+		epoch.phase = phase;
+		epoch.begin = TRAINING_BEGINS + (TRAINING_ENDS - TRAINING_BEGINS) * e / options->epochs;
+		epoch.end = TRAINING_BEGINS + (TRAINING_ENDS - TRAINING_BEGINS) * (e + 1) / options->epochs;
+		stop = train_epoch(&epoch, n);
+		if (!stop)
+			stop = evaluate_stop(&epoch, &stopper);
+		if (e + 1 < options->epochs && !stop)
+			trainer->optimizer.learning_rate *= options->decay;
+	}
+	memcpy(trainer->param, trainer->best, sizeof(float) * trainer->layout->floats);
+	memcpy(trainer->ratio, stopper.ratio, sizeof(trainer->ratio));
+}
+
+/* One pass over what was held out, at the final rate. */
+static void
+refit(Trainer *trainer)
+{
+	int			most = batches_most_views(trainer->batches, trainer->model->options.batch_size, false);
+	int64		n = batches_plan(trainer->batches,
+								 1 << SPLIT_STOP | 1 << SPLIT_REPORT | 1 << SPLIT_SPARE, most, true);
+	Epoch		epoch = {.trainer = trainer, .phase = "refitting", .begin = 0.92, .end = 0.96};
+
+	train_epoch(&epoch, n);
+	fill_untrained_rows(trainer);
+}
+
+/* ---------------- the job ---------------- */
+
+static void
+report(Trainer *trainer, Metrics *metrics)
+{
+	int			n_task = trainer->config->n_task;
+	Judged	   *judged = palloc0(sizeof(Judged) * n_task);
+	double		ratio[NN_MAX_TASKS];
+
+	for (int t = 0; t < n_task; t++)
+	{
+		judged[t].task = t;
+		judged[t].n_results = 1;
+		judged[t].results = palloc0(sizeof(Results) * MAX_RESULTS);
+		judged[t].results[0].source = "model";
+	}
+	job_progress("evaluating", TRAINING_ENDS, 0, trainer_ratios_json(trainer));
+	served_evaluate(trainer, SPLIT_REPORT, judged, ratio);
+	for (int t = 0; t < n_task; t++)
+	{
+		if (isfinite(ratio[t]))
+			trainer->ratio[t] = ratio[t];
+		if (judged[t].n == 0)
+		{
+			job_note("task \"%s\" has no samples in the hold-out and could not be judged",
+					 trainer->config->task[t].name);
+			continue;
+		}
+		job_progress("baselines", 0.9, 0, trainer_ratios_json(trainer));
+		baselines(trainer->data, trainer->moments, t, &judged[t]);
+		judge(&judged[t], &trainer->model->task[t], trainer->config->task[t].classes,
+			  (uint64) trainer->model->options.seed, metrics);
+	}
+}
+
+void
+train_run(Job *job)
+{
+	Trainer    *trainer;
+	MemoryContext old;
+	Model	   *model;
+	Metrics		metrics = {0};
+	instr_time	begin,
+				end;
+
+	INSTR_TIME_SET_CURRENT(begin);
+	blas_probe();
+	trainer = MemoryContextAllocZero(job->context, sizeof(Trainer));
+	trainer->job = job;
+	trainer->context = AllocSetContextCreate(job->context, "dupn training", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(trainer->context);
+
+	StartTransactionCommand();
+	MemoryContextSwitchTo(trainer->context);
+	model = model_get_by_id(job->model_id, false);
+	if (job->options)
+		job_apply_options(model, job->options);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(trainer->context);
+
+	trainer->model = model;
+	trainer->data = dataset_load(job, model);
+	trainer->moments = moments_make(trainer->data);
+	make_network(trainer);
+	train_epochs(trainer);
+	report(trainer, &metrics);
+	if (model->options.refit)
+		refit(trainer);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, begin);
+	publish_version(trainer, &metrics, INSTR_TIME_GET_DOUBLE(end));
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(trainer->context);
+}

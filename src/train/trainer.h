@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * trainer.h
+ *	  A training under way: shared by trainer.c, served.c, publish.c
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_TRAINER_H
+#define DUPN_TRAINER_H
+
+#include "train/batches.h"
+#include "train/train.h"
+
+typedef struct Trainer
+{
+	Job		   *job;
+	const Model *model;
+	Dataset    *data;
+	Moments    *moments;
+	MemoryContext context;
+	char	   *config_json;
+	nn_config  *config;			/* as declared and stored */
+	nn_config  *balanced;		/* each task's weight divided by its constant's loss */
+	nn_layout  *layout;
+	float	   *param;
+	float	   *best;			/* the weights that early stopping keeps */
+	nn_optimizer optimizer;
+	nn_arena	grad_arena;
+	nn_grad		grad;
+	nn_arena	arena;			/* of one step; grows */
+	Batches    *batches;
+	uint8	   *trained[2];		/* [tables]: was row 0, row 1 ever touched? */
+	uint64		random;
+	double		constant[NN_MAX_TASKS]; /* loss of the best constant on training data */
+	double		ratio[NN_MAX_TASKS];	/* latest loss over constant; NAN: not known */
+} Trainer;
+
+/* ---------------- trainer.c ---------------- */
+
+/*
+ * Forward, and backward into trainer->grad, of a batch.  Errors: cancelled,
+ * out_of_memory, data_exception when a loss is not finite.
+ */
+extern void trainer_run(Trainer *trainer, const nn_batch *batch, bool train, nn_acts *acts);
+
+/* {"task": ratio, ...} of what is known, for job_progress. */
+extern char *trainer_ratios_json(const Trainer *trainer);
+
+/* ---------------- served.c ---------------- */
+
+/*
+ * Loss ratios of the moments of a split, as served, into ratio (NAN: no
+ * samples); returns their mean, weighted as the tasks are.  judged: per task,
+ * filled with the model's results, or NULL.
+ */
+extern double served_evaluate(Trainer *trainer, Split split, Judged *judged, double *ratio);
+
+/* ---------------- publish.c ---------------- */
+
+/* Store the weights and metrics as a new version and let it serve. */
+extern void publish_version(Trainer *trainer, const Metrics *metrics, double seconds);
+
+#endif							/* DUPN_TRAINER_H */
