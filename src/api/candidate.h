@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * candidate.h
+ *	  An item that a call names by a row or by its key
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_CANDIDATE_H
+#define DUPN_CANDIDATE_H
+
+#include "api/session.h"
+
+#include "executor/executor.h"
+
+/* Ids of all item features of one item, as the network takes them. */
+typedef struct Candidate
+{
+	nn_ids		ids[NN_MAX_FEATURES];
+	int32		id[NN_MAX_FEATURES][NN_MAX_BAG];
+	int64		offsets[NN_MAX_FEATURES][2];
+} Candidate;
+
+/* Reads composite values of one type after another. */
+typedef struct RecordReader
+{
+	Oid			type;
+	int32		typmod;
+	TupleDesc	tupdesc;
+	RowReader  *rows;
+	Datum	   *values;			/* of the row read last */
+	bool	   *isnull;
+	MemoryContext context;
+} RecordReader;
+
+/*
+ * Take the row apart; true when its type is another than that of the row
+ * before, and `rows` is new.  what names the row in errors.
+ */
+extern bool record_read(RecordReader *reader, const Served *served, HeapTupleHeader row,
+						const char *what);
+
+/* The column of a row type by name, 1-based, or 0. */
+extern int	record_column(const RecordReader *reader, const char *name);
+
+/* From the row, what it lacks from the catalogue by the item's key, else missing. */
+extern void candidate_from_row(const ModelImage *image, RecordReader *reader, Candidate *candidate);
+extern void candidate_from_key(const ModelImage *image, Cell key, Candidate *candidate);
+
+#endif							/* DUPN_CANDIDATE_H */

@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * classify.c
+ *	  dupn_classify: the probability of each class of a multiclass task
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "api/session.h"
+
+#include <math.h>
+
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(dupn_classify);
+
+typedef struct Class
+{
+	int			number;
+	double		probability;
+} Class;
+
+static int
+compare_classes(const void *a, const void *b)
+{
+	const Class *x = a;
+	const Class *y = b;
+
+	if (x->probability != y->probability)
+		return x->probability > y->probability ? -1 : 1;
+	return x->number - y->number;
+}
+
+/* Softmax, in double so that the probabilities sum to 1. */
+static Class *
+probabilities(const float *logit, int n)
+{
+	Class	   *classes = palloc(sizeof(Class) * n);
+	double		most = logit[0];
+	double		sum = 0;
+
+	for (int i = 1; i < n; i++)
+		most = Max(most, logit[i]);
+	for (int i = 0; i < n; i++)
+	{
+		classes[i].number = i;
+		classes[i].probability = exp(logit[i] - most);
+		sum += classes[i].probability;
+	}
+	for (int i = 0; i < n; i++)
+		classes[i].probability /= sum;
+	qsort(classes, n, sizeof(Class), compare_classes);
+	return classes;
+}
+
+Datum
+dupn_classify(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	DupnVector *vector = PG_GETARG_DUPN_VECTOR(1);
+	Served	   *served = served_vector(fcinfo, vector);
+	const ModelImage *image = served->image;
+	int			t = image_task(image, name);
+	const nn_task *task = &image->config.task[t];
+	float	   *features = palloc0(sizeof(float) * (task->features + 1));
+	nn_samples	samples = {.features = features};
+	nn_task_acts acts = {0};
+	Class	   *classes;
+
+	if (task->kind != NN_MULTICLASS)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("task \"%s\" is of kind \"%s\", not \"multiclass\"", name, task_kind_name(task->kind)),
+				 errhint("Ask it with %s.", task->kind == NN_NEXT_ITEM ? "dupn_recommend" : "dupn_score")));
+
+	InitMaterializedSRF(fcinfo, 0);
+	session_head(session_get(served->image), t, &samples, vector->x, &acts);
+	classes = probabilities(acts.logit, task->classes);
+	for (int i = 0; i < task->classes; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false};
+
+		values[0] = CStringGetTextDatum(image->task[t].class_name[classes[i].number]);
+		values[1] = Float4GetDatum((float4) classes[i].probability);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,155 @@
+/*-------------------------------------------------------------------------
+ *
+ * served.c
+ *	  Which model and version a call means
+ *
+ * A query may call a function a million times, so what it resolves to is kept
+ * in fn_extra.  It holds as long as nothing it was read through has changed:
+ * the snapshot, the user, the arguments, the setting dupn.model.  A plpgsql
+ * block that publishes and then asks has a new snapshot in between.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "api/session.h"
+
+#include "access/xact.h"
+#include "settings.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+typedef struct ServedKey
+{
+	TimestampTz transaction;
+	TransactionId xmin;
+	TransactionId xmax;
+	CommandId	command;
+	uint32		xcnt;
+	int32		subxcnt;
+	Oid			user;
+	bool		by_name;
+	int32		model_id;
+	int32		version;
+	int64		fingerprint;
+	char	   *name;			/* as asked, or the setting; NULL: neither */
+} ServedKey;
+
+static bool
+same_name(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* The Served of a call if it still holds, else an empty one with the key set. */
+static Served *
+find_served(FunctionCallInfo fcinfo, ServedKey *key, bool *found)
+{
+	Served	   *served = fcinfo->flinfo->fn_extra;
+	Snapshot	snapshot = GetActiveSnapshot();
+
+	key->transaction = GetCurrentTransactionStartTimestamp();
+	key->xmin = snapshot->xmin;
+	key->xmax = snapshot->xmax;
+	key->command = snapshot->curcid;
+	key->xcnt = snapshot->xcnt;
+	key->subxcnt = snapshot->subxcnt;
+	key->user = GetUserId();
+	if (key->by_name && key->name == NULL && dupn_model && dupn_model[0])
+		key->name = dupn_model;
+
+	if (served == NULL)
+	{
+		served = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Served));
+		served->context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "dupn call",
+												ALLOCSET_SMALL_SIZES);
+		fcinfo->flinfo->fn_extra = served;
+	}
+	else if (served->image)
+	{
+		const ServedKey *held = served->key;
+
+		*found = held->transaction == key->transaction && held->xmin == key->xmin &&
+			held->xmax == key->xmax && held->command == key->command &&
+			held->xcnt == key->xcnt && held->subxcnt == key->subxcnt &&
+			held->user == key->user && held->by_name == key->by_name &&
+			held->model_id == key->model_id && held->version == key->version &&
+			held->fingerprint == key->fingerprint && same_name(held->name, key->name);
+		if (*found)
+			return served;
+	}
+
+	*found = false;
+	MemoryContextReset(served->context);
+	served->image = NULL;
+	served->own = NULL;
+	served->key = MemoryContextAlloc(served->context, sizeof(ServedKey));
+	*served->key = *key;
+	if (key->name)
+		served->key->name = MemoryContextStrdup(served->context, key->name);
+	return served;
+}
+
+Served *
+served_model(FunctionCallInfo fcinfo, const char *model, int32 version)
+{
+	ServedKey	key = {.by_name = true, .version = version, .name = unconstify(char *, model)};
+	bool		found;
+	Served	   *served = find_served(fcinfo, &key, &found);
+
+	if (!found)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(served->context);
+
+		served->model = model_get(served->key->name);
+		model_check_use(served->model);
+		served->image = image_get(served->model, version);
+		MemoryContextSwitchTo(caller);
+	}
+	return served;
+}
+
+Served *
+served_stamp(FunctionCallInfo fcinfo, int32 model_id, int32 version, int64 fingerprint)
+{
+	ServedKey	key = {.model_id = model_id, .version = version, .fingerprint = fingerprint};
+	bool		found;
+	Served	   *served = find_served(fcinfo, &key, &found);
+
+	if (!found)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(served->context);
+		ModelImage *image = image_get_stamped(model_id, version, fingerprint);
+
+		served->model = model_get_by_id(model_id, false);
+		model_check_use(served->model);
+		served->image = image;
+		MemoryContextSwitchTo(caller);
+	}
+	return served;
+}
+
+Served *
+served_vector(FunctionCallInfo fcinfo, const DupnVector *vector)
+{
+	Served	   *served = served_stamp(fcinfo, vector->model_id, vector->version, vector->fingerprint);
+
+	if (vector->dim != served->image->config.R)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("the vector has %d dimensions, but version %d of model \"%s\" makes %d",
+						vector->dim, vector->version, served->model->name, served->image->config.R),
+				 errhint("Compute the vector again with dupn_user_vector.")));
+	return served;
+}
+
+int
+first_task(const ModelImage *image, nn_kind kind)
+{
+	for (int t = 0; t < image->config.n_task; t++)
+		if (image->config.task[t].kind == kind)
+			return t;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("version %d of model \"%s\" has no task of kind \"%s\"",
+					image->version, image->model_name, task_kind_name(kind)),
+			 errhint("Add one with dupn_add_task and train again.")));
+}

@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.h
+ *	  Answering with a version: what a call resolves, reads and computes
+ *
+ *	  served.c		which model and version a call means, once per statement
+ *	  session.c		scratch memory and runs of the network
+ *	  reading.c		a user's window, profile and items, read as the caller
+ *	  arguments.c	ids of users and items as values of their columns' types
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_SESSION_H
+#define DUPN_SESSION_H
+
+#include "model/model.h"
+
+#include "api/vector.h"
+#include "executor/spi.h"
+
+/* ---------------- served.c ---------------- */
+
+/*
+ * What a call refers to, kept in fn_extra.  It is looked up anew as soon as the
+ * snapshot or the user is another one, and the rights with it.
+ */
+typedef struct Served
+{
+	Model	   *model;
+	ModelImage *image;
+	void	   *own;			/* of the function, in context; NULL after a look-up */
+	MemoryContext context;
+	struct ServedKey *key;
+} Served;
+
+/* By a model argument (NULL: the default) and a version (0: the published one). */
+extern Served *served_model(FunctionCallInfo fcinfo, const char *model, int32 version);
+
+/* The version that made a vector, whose width is checked. */
+extern Served *served_vector(FunctionCallInfo fcinfo, const DupnVector *vector);
+
+/* By the stamp of a vector to be. */
+extern Served *served_stamp(FunctionCallInfo fcinfo, int32 model_id, int32 version, int64 fingerprint);
+
+/* The first task of a kind; an error that says how to get one where there is none. */
+extern int	first_task(const ModelImage *image, nn_kind kind);
+
+/* ---------------- session.c ---------------- */
+
+/* A query on the user's relations with the reader of its rows. */
+typedef struct Reading
+{
+	SPIPlanPtr	plan;
+	TupleDesc	tupdesc;
+	RowReader  *reader;
+} Reading;
+
+/* What the model's relations are today; rebuilt when they change. */
+typedef struct Sources
+{
+	MemoryContext context;
+	bool		stale;
+	Oid			relation[3];	/* events, catalog, profile; InvalidOid: none */
+	Relations	relations;
+	Oid			user_type;
+	Oid			time_type;
+	Oid			item_type;
+	Oid			catalog_key_type;
+	Oid			profile_key_type;
+	Reading		window;
+	Reading		profile;
+	Reading		catalog;
+	SPIPlanPtr	seen;
+	SPIPlanPtr	visible;
+} Sources;
+
+/* One per image and backend. */
+typedef struct Session
+{
+	ModelImage *image;
+	bool		busy;			/* a call is at work: see session_work */
+	Sources		sources;
+
+	/* the user of the call */
+	EventTable *events;			/* in window order */
+	int64		start;			/* the window is rows [start, start + n) */
+	int			n;
+	TimestampTz now;
+	IdRow		profile;
+	IdRow		context;
+
+	/* the network's results, valid until the next run */
+	nn_run		run;
+	nn_arena	arena;
+	void	   *arena_memory;
+	BatchBuilder *builder;
+	nn_batch   *batch;
+	nn_acts		acts;
+} Session;
+
+extern Session *session_get(ModelImage *image);
+
+/*
+ * Do the work of a call.  What it reads may run the caller's own functions, in
+ * views and policies; should they call back into the same version it is an
+ * error, since they would write over this call's results.
+ */
+extern void session_work(Session *session, void (*work) (Session *session, void *argument), void *argument);
+
+/*
+ * Run `step` with an arena that is made large enough for it; interrupts end it.
+ * Errors name what was computed.
+ */
+typedef nn_status (*SessionStep) (Session *session, void *argument);
+extern void session_compute(Session *session, SessionStep step, void *argument);
+
+/* The network's batch of the user that was read: one sequence with one view. */
+extern void session_batch(Session *session);
+
+/* The vector of that batch, in session->acts. */
+extern nn_status user_step(Session *session, void *argument);
+
+/* Both; an error if the vector is not finite. */
+extern DupnVector *session_vector(Session *session);
+
+/*
+ * One task's head for one sample of one vector: results in *acts, which live
+ * until the next computation.
+ */
+extern void session_head(Session *session, int task, nn_samples *samples, const float *vector,
+						 nn_task_acts *acts);
+
+/* ---------------- reading.c ---------------- */
+
+/* A user as a call names one. */
+typedef struct AskedUser
+{
+	const Model *model;
+	Datum		user;
+	Oid			type;			/* of user: bigint, text or uuid */
+	void	   *context;		/* Jsonb, or NULL */
+	TimestampTz now;
+} AskedUser;
+
+/* What the row of an event says beside its ids. */
+typedef struct EventText
+{
+	TimestampTz time;
+	char	   *item;			/* or NULL */
+	char	   *behavior;
+} EventText;
+
+/* Look at the model's relations: errors name what is missing or has changed. */
+extern Sources *session_sources(Session *session, const Model *model);
+
+/* Forget plans; for images that are let go. */
+extern void sources_clear(Sources *sources);
+
+/*
+ * Read a user's window into session->events, the profile and the context.
+ * texts: if not NULL, the rows as text, in the current memory context, and the
+ * `item` of an event in the table is its place among them instead of its place
+ * in the catalogue.
+ */
+extern void read_user(Session *session, const AskedUser *asked, EventText **texts);
+
+/* The profile alone. */
+extern void read_profile(Session *session, const Model *model, Datum user, Oid user_type);
+
+/* Fill in the FROM_CATALOG features of an event row by its item's key as text. */
+extern void read_catalog(Session *session, const Model *model, const char *key, EventRow *row);
+
+/* Mark the catalogue items that the user had before now. */
+extern void read_seen(Session *session, const AskedUser *asked, bool *seen);
+
+/* Clear `visible` for those of n catalogue items that the caller cannot see in
+ * the catalog relation. */
+extern void read_visible(Session *session, const Model *model, const int32 *item, int n, bool *visible);
+
+/* ---------------- arguments.c ---------------- */
+
+/*
+ * An id given as bigint, text or uuid as a value of a column's type.  what:
+ * "user" or "item".  Errors: datatype_mismatch naming the column, out of range,
+ * or those of the column's input function.
+ */
+extern Datum id_argument(Datum value, Oid type, Oid column_type, const char *what, const char *column);
+
+/* Text to a key of another relation's column; false: no such key can exist. */
+extern bool key_from_text(const char *text, Oid type, Datum *key);
+extern char *key_to_text(Datum key, Oid type);
+
+/* NULL: statement_timestamp().  Errors: not finite. */
+extern TimestampTz as_of_argument(FunctionCallInfo fcinfo, int n);
+extern char *text_argument(FunctionCallInfo fcinfo, int n);	/* or NULL */
+extern int32 version_argument(FunctionCallInfo fcinfo, int n);	/* or 0 */
+
+#endif							/* DUPN_SESSION_H */
