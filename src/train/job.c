@@ -389,6 +389,9 @@ reset_settings(void)
 	for (int i = 0; i < lengthof(setting); i++)
 		if (GetConfigOption(setting[i][0], true, false) != NULL)
 			SetConfigOption(setting[i][0], setting[i][1], PGC_USERSET, PGC_S_OVERRIDE);
+
+	/* who finds a deadlock is its victim: rather not a job of hours */
+	SetConfigOption("deadlock_timeout", "10s", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* Was this library built for the extension that the database has? */

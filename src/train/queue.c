@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #define KEEP_JOBS	1000
+#define WAIT_MS		5000		/* longer than a deadlock_timeout */
 #define SWEEP_PARTS 16			/* of 4 MB a transaction */
 
 /* A job that nobody starts: how long to give a new process, and how often. */
@@ -144,19 +145,11 @@ job_sweep(Oid extension)
 	CommitTransactionCommand();
 }
 
-/* Milliseconds until a deadline, 0: none, never 0 because little is left. */
-static int
-milliseconds_left(TimestampTz deadline)
-{
-	if (TIMESTAMP_IS_NOEND(deadline))
-		return 0;
-	return Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline));
-}
-
 /*
  * Wait until the process that does a job lets go; false: the deadline came
- * first.  A heavyweight lock, so that the deadlock detector sees a job that
- * waits for what the waiting transaction has locked.
+ * first, or it is time to look again.  A heavyweight lock, so that the deadlock
+ * detector sees a job that waits for what the waiting transaction has locked;
+ * it looks once a wait.
  */
 static bool
 wait_for_process(Oid extension, int64 job_id, TimestampTz deadline)
@@ -164,17 +157,20 @@ wait_for_process(Oid extension, int64 job_id, TimestampTz deadline)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	LOCKTAG		tag;
-	char		left[32];
+	long		left = WAIT_MS;
+	char		timeout[32];
 	volatile bool ended = true;
 
 	job_locktag(&tag, extension, JOB_LOCK, job_id);
-	snprintf(left, sizeof(left), "%d", milliseconds_left(deadline));
+	if (!TIMESTAMP_IS_NOEND(deadline))
+		left = Min(left, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline));
+	snprintf(timeout, sizeof(timeout), "%ld", Max(left, 1));
 
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
 		/* the subtransaction's end restores it */
-		(void) set_config_option("lock_timeout", left, PGC_USERSET, PGC_S_SESSION,
+		(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 		LockAcquire(&tag, ShareLock, false, false);
 		LockRelease(&tag, ShareLock, false);
