@@ -108,19 +108,19 @@ attention(FunctionCallInfo fcinfo, Oid type)
 	return (Datum) 0;
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_attention_bigint(PG_FUNCTION_ARGS)
 {
 	return attention(fcinfo, INT8OID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_attention_text(PG_FUNCTION_ARGS)
 {
 	return attention(fcinfo, TEXTOID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_attention_uuid(PG_FUNCTION_ARGS)
 {
 	return attention(fcinfo, UUIDOID);

@@ -53,7 +53,7 @@ probabilities(const float *logit, int n)
 	return classes;
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_classify(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;

@@ -327,7 +327,7 @@ step(EmbedState *state, Stepper *stepper, const Served *served)
 }
 
 /* (state, row [, model [, context [, as_of]]]) */
-Datum
+PGDLLEXPORT Datum
 dupn_embed_step(PG_FUNCTION_ARGS)
 {
 	EmbedState *state = PG_ARGISNULL(0) ? NULL : (EmbedState *) PG_GETARG_POINTER(0);
@@ -377,7 +377,7 @@ dupn_embed_step(PG_FUNCTION_ARGS)
  * Parallel plans
  * ------------------------------------------------------------------------ */
 
-Datum
+PGDLLEXPORT Datum
 dupn_embed_combine(PG_FUNCTION_ARGS)
 {
 	EmbedState *state = PG_ARGISNULL(0) ? NULL : (EmbedState *) PG_GETARG_POINTER(0);
@@ -426,7 +426,7 @@ receive_text(StringInfo buffer)
 	return length < 0 ? NULL : pnstrdup(pq_getmsgbytes(buffer, length), length);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_embed_serialize(PG_FUNCTION_ARGS)
 {
 	EmbedState *state = (EmbedState *) PG_GETARG_POINTER(0);
@@ -475,7 +475,7 @@ receive_context(StringInfo buffer)
 	return context;
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_embed_deserialize(PG_FUNCTION_ARGS)
 {
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
@@ -572,7 +572,7 @@ answer(Session *session, void *argument)
 	question->vector = session_vector(session);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_embed_final(PG_FUNCTION_ARGS)
 {
 	Question	question = {0};

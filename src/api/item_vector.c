@@ -21,7 +21,7 @@ typedef struct ItemReader
 } ItemReader;
 
 /* (candidate, model, version) */
-Datum
+PGDLLEXPORT Datum
 dupn_item_vector(PG_FUNCTION_ARGS)
 {
 	Served	   *served;
@@ -58,7 +58,7 @@ dupn_item_vector(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(float_array(e, image->config.E + 1));
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_retrieval_vector(PG_FUNCTION_ARGS)
 {
 	DupnVector *vector = PG_GETARG_DUPN_VECTOR(0);

@@ -270,19 +270,19 @@ recommend(FunctionCallInfo fcinfo, Oid type)
 	return (Datum) 0;
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_recommend_bigint(PG_FUNCTION_ARGS)
 {
 	return recommend(fcinfo, INT8OID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_recommend_text(PG_FUNCTION_ARGS)
 {
 	return recommend(fcinfo, TEXTOID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_recommend_uuid(PG_FUNCTION_ARGS)
 {
 	return recommend(fcinfo, UUIDOID);

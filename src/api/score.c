@@ -151,7 +151,7 @@ read_features(Scorer *scorer, const Served *served)
 	}
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_score_record(PG_FUNCTION_ARGS)
 {
 	DupnVector *vector = PG_GETARG_DUPN_VECTOR(1);
@@ -206,19 +206,19 @@ score_key(FunctionCallInfo fcinfo, Oid type)
 	return score(scorer, served, vector);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_score_bigint(PG_FUNCTION_ARGS)
 {
 	return score_key(fcinfo, INT8OID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_score_text(PG_FUNCTION_ARGS)
 {
 	return score_key(fcinfo, TEXTOID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_score_uuid(PG_FUNCTION_ARGS)
 {
 	return score_key(fcinfo, UUIDOID);
@@ -228,7 +228,7 @@ dupn_score_uuid(PG_FUNCTION_ARGS)
  * No candidate
  * ------------------------------------------------------------------------ */
 
-Datum
+PGDLLEXPORT Datum
 dupn_score_user(PG_FUNCTION_ARGS)
 {
 	DupnVector *vector = PG_GETARG_DUPN_VECTOR(1);

@@ -50,19 +50,19 @@ user_vector(FunctionCallInfo fcinfo, Oid type)
 	PG_RETURN_POINTER(question.vector);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_user_vector_bigint(PG_FUNCTION_ARGS)
 {
 	return user_vector(fcinfo, INT8OID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_user_vector_text(PG_FUNCTION_ARGS)
 {
 	return user_vector(fcinfo, TEXTOID);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_user_vector_uuid(PG_FUNCTION_ARGS)
 {
 	return user_vector(fcinfo, UUIDOID);

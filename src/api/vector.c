@@ -145,7 +145,7 @@ read_stamp(const char *at, const char *text, DupnVector *vector)
 		bad_syntax(text);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_vector_in(PG_FUNCTION_ARGS)
 {
 	const char *text = PG_GETARG_CSTRING(0);
@@ -186,7 +186,7 @@ dupn_vector_in(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(vector);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_vector_out(PG_FUNCTION_ARGS)
 {
 	DupnVector *vector = PG_GETARG_DUPN_VECTOR(0);
@@ -211,7 +211,7 @@ dupn_vector_out(PG_FUNCTION_ARGS)
 	PG_RETURN_CSTRING(text.data);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_vector_recv(PG_FUNCTION_ARGS)
 {
 	StringInfo	buffer = (StringInfo) PG_GETARG_POINTER(0);
@@ -241,7 +241,7 @@ dupn_vector_recv(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(vector);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_vector_send(PG_FUNCTION_ARGS)
 {
 	DupnVector *vector = PG_GETARG_DUPN_VECTOR(0);
@@ -272,7 +272,7 @@ float_array(const float *x, int n)
 	return array;
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_vector_floats(PG_FUNCTION_ARGS)
 {
 	DupnVector *vector = PG_GETARG_DUPN_VECTOR(0);
@@ -280,13 +280,13 @@ dupn_vector_floats(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(float_array(vector->x, vector->dim));
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_vector_version(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(PG_GETARG_DUPN_VECTOR(0)->version);
 }
 
-Datum
+PGDLLEXPORT Datum
 dupn_vector_as_of(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(PG_GETARG_DUPN_VECTOR(0)->as_of);
