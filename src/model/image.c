@@ -494,9 +494,10 @@ find_cached(const VersionRow *row)
  * Rows of versions
  * ------------------------------------------------------------------------ */
 
-/* Read a version's row through the caller's snapshot; false: there is none. */
+/* Read a version's row through the caller's snapshot; false: there is none.
+ * building: its bytes are enough, it need not be ready. */
 static bool
-read_version(VersionRow *row, const char *model_name, int32 model_id, int32 version)
+read_version(VersionRow *row, const char *model_name, int32 model_id, int32 version, bool building)
 {
 	static SPIPlanPtr plan = NULL;
 	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
@@ -533,7 +534,7 @@ read_version(VersionRow *row, const char *model_name, int32 model_id, int32 vers
 		row->fingerprint = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 2, &isnull[1]));
 		row->bytes = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 3, &isnull[2]));
 		row->parts = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 4, &isnull[3]));
-		ready = ready && !isnull[1] && !isnull[2] && !isnull[3];
+		ready = (ready || building) && !isnull[1] && !isnull[2] && !isnull[3];
 	}
 	owner_end(&guard);
 
@@ -558,7 +559,7 @@ image_get(const Model *model, int32 version)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("model \"%s\" has no published version", model->name),
 				 errhint("Train it with dupn_train, or publish a version with dupn_publish.")));
-	if (!read_version(&row, model->name, model->id, version))
+	if (!read_version(&row, model->name, model->id, version, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("%s does not exist", row.what),
@@ -579,7 +580,7 @@ image_get_stamped(int32 model_id, int32 version, int64 fingerprint)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the model of the vector no longer exists"),
 				 errdetail("The vector was made by version %d of model number %d.", version, model_id)));
-	if (!read_version(&row, model->name, model_id, version) || row.fingerprint != fingerprint)
+	if (!read_version(&row, model->name, model_id, version, false) || row.fingerprint != fingerprint)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("%s, which made the vector, no longer exists", row.what),
@@ -594,7 +595,7 @@ image_prewarm(int32 model_id, int32 version)
 	Model	   *model = model_get_by_id(model_id, false);
 	VersionRow	row;
 
-	if (read_version(&row, model->name, model_id, version))
+	if (read_version(&row, model->name, model_id, version, true))
 		mapped_detach(mapped_attach(&row, check_written), row.bytes);
 }
 

@@ -215,7 +215,8 @@ extern int	image_task(const ModelImage *image, const char *task);	/* error when 
 /* Make an image from the bytes of a safetensors file (checked as hostile). */
 extern ModelImage *image_open(const void *data, size_t size, const char *what, MemoryContext context);
 
-/* Write the mapped copy's file for a version ahead of publishing (jobs). */
+/* Write the mapped copy's file for a version ahead of publishing, in state
+ * "building" (jobs).  Inside a transaction, with a snapshot. */
 extern void image_prewarm(int32 model_id, int32 version);
 
 /* ---------------- store.c: writing a version ---------------- */
