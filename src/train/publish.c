@@ -10,7 +10,6 @@
 #include <cblas.h>
 #include <math.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -327,18 +326,18 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	version = version_create(model->id, trainer->job->id, model->options.seed, model->options_json);
 	image_store(model->id, version, metadata, pieces.piece, pieces.n);
 
-	/* the mapped copy is there before anybody asks for it */
-	{
-		MemoryContext old = CurrentMemoryContext;
+	job_begin();
+	store_metrics(trainer, version, metrics);
+	version_finish(model->id, version, &facts, false);
+	job_commit();
 
-		StartTransactionCommand();
-		image_prewarm(model->id, version);
-		CommitTransactionCommand();
-		StartTransactionCommand();
-		store_metrics(trainer, version, metrics);
-		version_finish(model->id, version, &facts, true);
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(old);
-	}
+	/* the mapped copy is there before anybody asks for it */
+	job_begin();
+	image_prewarm(model->id, version);
+	job_commit();
+
+	job_begin();
+	version_publish(model->name, model->id, version);
+	job_commit();
 	say_what_came(trainer, version, metrics);
 }

@@ -12,7 +12,6 @@
 
 #include <math.h>
 
-#include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "model/blas.h"
 #include "nn/arena.h"
@@ -575,13 +574,12 @@ train_run(Job *job)
 	trainer->context = AllocSetContextCreate(job->context, "dupn training", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(trainer->context);
 
-	StartTransactionCommand();
+	job_begin();
 	MemoryContextSwitchTo(trainer->context);
 	model = model_get_by_id(job->model_id, false);
 	if (job->options)
 		job_apply_options(model, job->options);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(trainer->context);
+	job_commit();
 
 	trainer->model = model;
 	trainer->data = dataset_load(job, model);
