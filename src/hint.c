@@ -35,7 +35,7 @@ closest_name(const char *wanted, const char *const *names, int n)
 												 1, 1, 1, best_distance, true);
 
 		/* more than half of the letters different is another word */
-		if (distance < best_distance && distance <= Max(length, name_length) / 2)
+		if (distance < best_distance && distance <= Min(length, name_length) / 2)
 		{
 			best = names[i];
 			best_distance = distance;

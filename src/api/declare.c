@@ -156,12 +156,15 @@ execute(const char *sql, const Parameters *parameters)
 static Model *
 owned_model(FunctionCallInfo fcinfo, int argument, const char *name)
 {
-	Model	   *model = model_get(text_argument(fcinfo, argument, name));
+	Model	   *model;
 	Datum		row;
 	bool		isnull;
 	Oid			type = INT4OID;
-	Datum		id = Int32GetDatum(model->id);
+	Datum		id;
 
+	PreventCommandIfReadOnly(get_func_name(fcinfo->flinfo->fn_oid));
+	model = model_get(text_argument(fcinfo, argument, name));
+	id = Int32GetDatum(model->id);
 	model_check_owner(model);
 	if (state_execute("SELECT model_id FROM _dupn.model" WHERE_MODEL " FOR UPDATE",
 					  1, &type, &id, NULL, &row, &isnull) == 0)
@@ -195,6 +198,7 @@ dupn_create_model(PG_FUNCTION_ARGS)
 	Relations  *relations = &model.relations;
 	Parameters	parameters = {0};
 
+	PreventCommandIfReadOnly(get_func_name(fcinfo->flinfo->fn_oid));
 	model.name = new_name(fcinfo, 0);
 	relations->events = relation_argument(fcinfo, 1, "events", false);
 	relations->user_column = name_argument(fcinfo, 2, "user_column", false);

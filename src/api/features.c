@@ -65,9 +65,11 @@ dupn_feature_list(PG_FUNCTION_ARGS)
 			const Feature *feature = &set->f[g][f];
 			Datum		values[8];
 			bool		nulls[8] = {false};
+			bool		gone = feature->encoding != ENCODE_FIXED && !OidIsValid(feature->type);
 
 			values[0] = CStringGetTextDatum(group_names[g]);
 			values[1] = CStringGetTextDatum(feature->name);
+			nulls[2] = nulls[3] = gone;
 			values[2] = CStringGetTextDatum(source_names[feature->source]);
 			values[3] = CStringGetTextDatum(encoding_text(set, feature));
 			nulls[4] = feature->type_name[0] == '\0';

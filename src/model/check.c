@@ -104,7 +104,7 @@ check_relation(Oid relation, const char *name)
 	if (get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("%s is a temporary relation", name),
+				 errmsg("relation \"%s\" is temporary", get_rel_name(relation)),
 				 errdetail("Jobs run in sessions of their own and cannot see it.")));
 }
 
@@ -234,7 +234,7 @@ notice_feature(const FeatureSet *set, const Feature *feature, Oid relation, cons
 	char	   *how;
 
 	if (feature->shares >= 0)
-		how = psprintf("read as \"%s\"", set->f[NN_ITEM][feature->shares].name);
+		how = psprintf("shares the table of \"%s\"", set->f[NN_ITEM][feature->shares].name);
 	else if (feature->encoding == ENCODE_BANDS)
 		how = psprintf("in bands (%d)", feature->bands);
 	else if (feature->encoding == ENCODE_HASH)

@@ -272,12 +272,13 @@ check_samples(const Model *model, const FeatureSet *set, const ModelTask *task)
 	for (int f = 0; f < set->n[NN_ITEM] && task->kind == NN_BINARY; f++)
 	{
 		const Feature *feature = &set->f[NN_ITEM][f];
+		CellType	cell;
 
 		attnum = relation_column(samples, feature->name, &type);
 		if (attnum == InvalidAttrNumber)
 			continue;
-		if (!same_key_type(type, feature->type) &&
-			!(feature->encoding == ENCODE_BANDS && is_number(type)))
+		cell_type_init(&cell, type, feature->encoding != ENCODE_BANDS, CurrentMemoryContext);
+		if (cell.kind != feature->kind || (cell.array && !feature->multi))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of samples %s has type %s, but the model reads it as %s",

@@ -516,6 +516,11 @@ add_item(Resolver *r, int i)
 		/* the key of items is what joins the two, so it must be an event's */
 		if (i > 0 && relation_column(r->catalog, name, &type) != InvalidAttrNumber)
 			source = FROM_CATALOG;
+		else if (!r->lenient && i == 0 && relation_column(r->catalog, name, NULL) != InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("item column \"%s\" of relation %s does not exist", name, relations->events),
+					 errhint("The first item column is the item's key, by which events find their row of the catalog.")));
 		else if (!r->lenient)
 			missing_column("item", name, relations->events,
 						   r->events, i > 0 ? relations->catalog : NULL);

@@ -1,0 +1,452 @@
+/*-------------------------------------------------------------------------
+ *
+ * estimate.c
+ *	  dupn_estimate: what a training would take, before anything is spent
+ *
+ * Counts are exact and read the relations as the caller, each a few times;
+ * what they cost is a fraction of one epoch.  Minutes are a model:
+ *
+ *	  operations of a forward and a backward pass (three forward passes) over
+ *	  all events and samples of all epochs, at RATE a core
+ *
+ * with the dense products alone in the count and everything else in RATE.
+ * Early stopping mostly ends a training before its last epoch.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "compat.h"
+
+#include <math.h>
+
+#include "access/stratnum.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "model/check.h"
+#include "settings.h"
+#include "train/train.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(dupn_estimate);
+
+#define RATE			20e9	/* operations a second on one core; OpenBLAS does 25 to 33e9
+								 * in products [256, 192] by [192, 512] with AVX-512,
+								 * 17 to 23e9 with AVX2 */
+#define FULL_SOFTMAX	50000	/* items; NETWORK.md, Softmax */
+#define NEGATIVES		1024
+#define MOST_CLASSES	1000
+#define FEW_EVENTS		10000
+#define FEW_POSITIVES	200
+
+typedef struct Estimate
+{
+	const Model *model;
+	FeatureSet *set;
+	ReturnSetInfo *result;
+	double		events;
+	double		users;
+	double		items;
+	double		pairs;			/* events in the windows of all events */
+	double		samples[NN_MAX_TASKS];
+	int			classes[NN_MAX_TASKS];
+} Estimate;
+
+/* ---------------- output ---------------- */
+
+static void
+add_row(Estimate *e, const char *quantity, double value, const char *unit, const char *remark)
+{
+	Datum		values[4] = {CStringGetTextDatum(quantity), Float8GetDatum(value)};
+	bool		nulls[4] = {false, isnan(value), unit == NULL, remark == NULL};
+
+	if (unit != NULL)
+		values[2] = CStringGetTextDatum(unit);
+	if (remark != NULL)
+		values[3] = CStringGetTextDatum(remark);
+	tuplestore_putvalues(e->result->setResult, e->result->setDesc, values, nulls);
+}
+
+static void
+warn(Estimate *e, const char *text)
+{
+	add_row(e, "warning", NAN, NULL, text);
+}
+
+/* ---------------- counting ---------------- */
+
+/* One row of float8 columns; NULL is 0. */
+static void
+count(Estimate *e, const char *sql, double *values, int n)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	CHECK_FOR_INTERRUPTS();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not count: %s", sql);
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull);
+
+		values[i] = isnull ? 0 : DatumGetFloat8(value);
+	}
+	SPI_finish();
+	MemoryContextSwitchTo(old);
+}
+
+#define CAST	"::pg_catalog.float8"
+
+static void
+count_events(Estimate *e)
+{
+	const Relations *relations = &e->model->relations;
+	const char *user = quote_identifier(relations->user_column);
+	const char *time = quote_identifier(relations->time_column);
+	const char *item = quote_identifier(relations->item_key);
+	double		v[5];
+	double		rows;
+
+	/* sum over a user's events of how many events of the window lie before each */
+	count(e, psprintf("SELECT pg_catalog.sum(n)" CAST ", pg_catalog.count(*)" CAST ", pg_catalog.max(n)" CAST ","
+					  " pg_catalog.sum(CASE WHEN n OPERATOR(pg_catalog.<=) %d"
+					  " THEN n" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) 2"
+					  " ELSE %d" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) %d OPERATOR(pg_catalog./) 2) END)"
+					  " FROM (SELECT pg_catalog.count(*) AS n FROM %s e WHERE %s IS NOT NULL AND %s IS NOT NULL"
+					  " AND %s IS NOT NULL AND pg_catalog.isfinite(%s) GROUP BY %s) u",
+					  e->model->options.max_events, e->model->options.max_events, e->model->options.max_events,
+					  relations->events, user, time, item, time, user), v, 4);
+	e->events = v[0];
+	e->users = v[1];
+	e->pairs = v[3];
+	add_row(e, "events", e->events, "rows", NULL);
+	add_row(e, "users", e->users, "users", e->users > 0 ?
+			psprintf("%.1f events each", e->events / e->users) : NULL);
+	if (e->users > 10 && v[2] > e->events / 10)
+		warn(e, psprintf("one user has %.0f %% of the events: a guest account or a robot?", 100 * v[2] / e->events));
+
+	count(e, psprintf("SELECT pg_catalog.count(*)" CAST ", pg_catalog.count(DISTINCT %s)" CAST ","
+					  " pg_catalog.count(*) FILTER (WHERE %s OPERATOR(pg_catalog.>) pg_catalog.now() AND pg_catalog.isfinite(%s))" CAST ","
+					  " CASE WHEN pg_catalog.min(%s) OPERATOR(pg_catalog.=) pg_catalog.max(%s) THEN 1 ELSE 0 END" CAST
+					  " FROM %s e", item, time, time, time, time, relations->events), v, 4);
+	rows = v[0];
+	e->items = v[1];
+	if (v[2] > 0)
+		warn(e, psprintf("%.0f events lie in the future; they count as the latest", v[2]));
+	if (e->events > 1 && v[3] != 0)
+		warn(e, "all events have the same time, so nothing comes before anything");
+	if (rows > e->events)
+		warn(e, psprintf("%.0f rows (%.1f %%) lack a user, a finite time or an item and are not used",
+						 rows - e->events, 100 * (rows - e->events) / rows));
+	if (e->events < FEW_EVENTS)
+		warn(e, psprintf("few events: below %d counting does as well as learning", FEW_EVENTS));
+	if (relations->catalog != NULL)
+	{
+		count(e, psprintf("SELECT pg_catalog.count(*)" CAST " FROM %s c", relations->catalog), v, 1);
+		add_row(e, "items", Max(e->items, v[0]), "items", psprintf("%.0f of them in events", e->items));
+		e->items = Max(e->items, v[0]);
+	}
+	else
+		add_row(e, "items", e->items, "items", NULL);
+}
+
+/* Values of a column that are seen often enough to have an id of their own. */
+static void
+count_vocabularies(Estimate *e)
+{
+	const Relations *relations = &e->model->relations;
+
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < e->set->n[g]; f++)
+		{
+			Feature    *feature = &e->set->f[g][f];
+			const char *relation = feature->source == FROM_CATALOG ? relations->catalog :
+				feature->source == FROM_PROFILE ? relations->profile : relations->events;
+			const char *column = quote_identifier(feature->name);
+			double		n;
+
+			if (feature->encoding == ENCODE_BANDS)
+				feature->vocab = ID_FIRST + feature->bands;
+			if (feature->encoding != ENCODE_ID)
+				continue;
+			if (g == NN_CONTEXT)
+			{
+				/* known only when asked; a shared table is counted with its owner */
+				feature->vocab = feature->shares >= 0 ?
+					e->set->f[NN_ITEM][feature->shares].vocab : ID_FIRST;
+				continue;
+			}
+			count(e, psprintf("SELECT pg_catalog.count(*)" CAST " FROM (SELECT v FROM"
+							  " (SELECT %s AS v FROM %s r) x WHERE v IS NOT NULL GROUP BY v"
+							  " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) " INT64_FORMAT ") y",
+							  feature->multi ? psprintf("pg_catalog.unnest(%s)", column) : column, relation,
+							  feature->source == FROM_EVENTS ? feature->min_count : 1), &n, 1);
+			feature->vocab = ID_FIRST + (int64) n;
+			if (g == NN_PROPERTY && f == 0 && n < 2)
+				warn(e, psprintf("\"%s\" has one value only: it says nothing", feature->name));
+		}
+	if (e->model->n_behavior > 0)
+		e->set->types = (int) Min(e->set->f[NN_PROPERTY][0].vocab, INT_MAX);
+	if (e->set->activity >= 0)
+		feature_set_vocab(e->set, &e->set->f[NN_PROFILE][e->set->activity]);
+}
+
+/* A condition of "where" as SQL over the aliases e and c. */
+static void
+append_where(StringInfo sql, const FeatureSet *set, Jsonb *where)
+{
+	int			n;
+	char	  **columns = jsonb_object_names(where, &n);
+
+	for (int i = 0; i < n; i++)
+		for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
+			for (int f = 0; f < set->n[g]; f++)
+			{
+				const Feature *feature = &set->f[g][f];
+				JsonbValue *value;
+				JsonbContainer *array = NULL;
+				char	   *column;
+				CellType	type;
+				int			n_values = 1;
+
+				if (feature->encoding == ENCODE_FIXED || strcmp(feature->name, columns[i]) != 0)
+					continue;
+				cell_type_init(&type, feature->type, true, CurrentMemoryContext);
+				value = getKeyJsonValueFromContainer(&where->root, columns[i], strlen(columns[i]), NULL);
+				if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
+				{
+					array = value->val.binary.data;
+					n_values = JsonContainerSize(array);
+				}
+				column = psprintf(feature->multi ? "ANY (%s.%s)" : "%s.%s",
+								  feature->source == FROM_CATALOG ? "c" : "e",
+								  quote_identifier(feature->name));
+				appendStringInfoString(sql, " AND (false");
+				for (int k = 0; k < n_values; k++)
+				{
+					char	   *text = jsonb_value_text(array ? getIthJsonbValueFromContainer(array, k) : value);
+
+					appendStringInfoString(sql, " OR ");
+					append_operator(sql, psprintf("%s::%s", quote_literal_cstr(text),
+												  format_type_extended(type.element, -1, FORMAT_TYPE_FORCE_QUALIFY)),
+									type.element, BTEqualStrategyNumber, column);
+				}
+				appendStringInfoChar(sql, ')');
+			}
+}
+
+/* The events, joined with the catalog where features come from there. */
+static char *
+stream(const Estimate *e)
+{
+	const Relations *relations = &e->model->relations;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "%s e", relations->events);
+	for (int f = 0; f < e->set->n[NN_ITEM]; f++)
+		if (e->set->f[NN_ITEM][f].source == FROM_CATALOG)
+		{
+			Oid			type = column_type(relation_oid(relations->catalog), relations->catalog,
+										   relations->catalog_key);
+
+			appendStringInfo(&sql, " LEFT JOIN %s c ON ", relations->catalog);
+			append_operator(&sql, psprintf("c.%s", quote_identifier(relations->catalog_key)), type,
+							BTEqualStrategyNumber,
+							psprintf("e.%s", quote_identifier(relations->item_key)));
+			break;
+		}
+	return sql.data;
+}
+
+static void
+count_task(Estimate *e, int t)
+{
+	const ModelTask *task = &e->model->task[t];
+	StringInfoData sql;
+	const char *label = NULL;
+	Oid			label_type = InvalidOid;
+	FeatureSource source = FROM_EVENTS;
+	char	   *samples = psprintf("samples of %s", task->name);
+	double		v[3];
+
+	initStringInfo(&sql);
+	if (task->label != NULL)
+	{
+		if (task->samples != NULL)
+			label_type = column_type(relation_oid(task->samples), task->samples, task->label);
+		else
+			model_column(e->model, task->label, &source, NULL, &label_type);
+		label = psprintf("%s.%s", source == FROM_CATALOG ? "c" : "e", quote_identifier(task->label));
+	}
+
+	if (task->kind == NN_BINARY)
+	{
+		/* positives, and labels that are neither 0 nor 1 */
+		bool		boolean = getBaseType(label_type) == BOOLOID;
+
+		appendStringInfo(&sql, "SELECT pg_catalog.count(%s)" CAST ","
+						 " pg_catalog.count(*) FILTER (WHERE %s%s)" CAST ","
+						 " pg_catalog.count(*) FILTER (WHERE %s%s)" CAST " FROM %s e",
+						 label, label, boolean ? "" : CAST " OPERATOR(pg_catalog.=) 1",
+						 boolean ? "false" : label,
+						 boolean ? "" : CAST " OPERATOR(pg_catalog.<>) ALL ('{0,1}'::pg_catalog.float8[])",
+						 task->samples);
+		count(e, sql.data, v, 3);
+		add_row(e, samples, v[0], "rows", v[0] > 0 ? psprintf("%.2f %% positive", 100 * v[1] / v[0]) : NULL);
+		add_row(e, psprintf("positives of %s", task->name), v[1], "rows", NULL);
+		if (v[2] > 0)
+			warn(e, psprintf("task \"%s\": %.0f labels are neither 0 nor 1", task->name, v[2]));
+		if (v[1] == 0 || v[1] == v[0])
+			warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
+		else if (Min(v[1], v[0] - v[1]) < FEW_POSITIVES)
+			warn(e, psprintf("task \"%s\": fewer than %d rows of one of the two labels", task->name, FEW_POSITIVES));
+	}
+	else if (task->kind == NN_MULTICLASS)
+	{
+		appendStringInfo(&sql, "SELECT pg_catalog.count(%s)" CAST ", pg_catalog.count(DISTINCT %s)" CAST " FROM %s WHERE true",
+						 label, label, task->samples ? psprintf("%s e", task->samples) : stream(e));
+		if (task->options.where != NULL)
+			append_where(&sql, e->set, task->options.where);
+		count(e, sql.data, v, 2);
+		add_row(e, samples, v[0], "rows", psprintf("%.0f different values of %s", v[1], task->label));
+		if (v[1] < 2)
+			warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
+		e->classes[t] = (int) Max(2, type_use(label_type) == TYPE_NUMBER || task->options.within ?
+								  task->options.levels : Min(v[1], MOST_CLASSES));
+	}
+	else
+	{
+		v[0] = e->events;
+		if (task->options.where != NULL)
+		{
+			appendStringInfo(&sql, "SELECT pg_catalog.count(*)" CAST " FROM %s WHERE true", stream(e));
+			append_where(&sql, e->set, task->options.where);
+			count(e, sql.data, v, 1);
+			if (v[0] == 0)
+				warn(e, psprintf("task \"%s\": no event fits its \"where\"", task->name));
+		}
+		add_row(e, samples, v[0], "events", NULL);
+	}
+	e->samples[t] = v[0];
+}
+
+/* ---------------- cost ---------------- */
+
+/* Operations of one forward pass over everything: products only, two a weight. */
+static double
+forward_operations(const Estimate *e, const nn_config *config)
+{
+	double		event = 0,
+				pair,
+				views = e->events,
+				total;
+
+	event += 4.0 * config->hidden * (config->E + config->hidden) + 3.0 * config->hidden * config->Pg;
+	if (config->bidirectional)
+		event *= 2;
+	event += (double) config->attention[0] * (config->Pa + config->W);
+	pair = (double) config->attention[0] * config->attention[1] + config->attention[1] + config->W;
+	if (config->bidirectional)
+		pair += event;			/* every view runs its own reverse pass */
+
+	/* a stretch is warmed up on half of the one before */
+	total = e->events * event * 1.5;
+	for (int t = 0; t < config->n_task; t++)
+	{
+		const nn_task *task = &config->task[t];
+		double		sample = 0;
+		double		width = config->R + config->Q + task->candidate_dim + task->features;
+
+		for (int i = 0; i < task->n_hidden; i++)
+		{
+			sample += width * task->hidden[i];
+			width = task->hidden[i];
+		}
+		if (task->kind == NN_NEXT_ITEM)
+			sample += (double) config->E * (config->R + (e->items <= FULL_SOFTMAX ? e->items : NEGATIVES));
+		if (task->kind == NN_MULTICLASS)
+			sample += width * task->classes;
+		total += e->samples[t] * sample;
+		if (e->model->task[t].samples != NULL)
+			views += e->samples[t];
+	}
+	return 2 * (total + views * (e->events > 0 ? e->pairs / e->events : 0) * pair);
+}
+
+static void
+add_cost(Estimate *e)
+{
+	const ModelOptions *options = &e->model->options;
+	nn_config  *config = palloc(sizeof(nn_config));
+	nn_layout  *layout = palloc(sizeof(nn_layout));
+	char		message[256];
+	char	   *json = image_config_json(e->set, e->model, e->classes, (int64) e->items);
+	double		columns = 2 + e->set->n[NN_ITEM] + e->set->n[NN_PROPERTY];
+	double		vocabulary = 0;
+	double		epoch;
+	double		rows;
+	int			limit_kb = dupn_job_memory > 0 ? dupn_job_memory : maintenance_work_mem;
+
+	if (nn_config_parse(config, json, strlen(json), message, sizeof(message)) != NN_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the options of model \"%s\" make no network", e->model->name),
+				 errdetail("%s", message)));
+	if (nn_layout_make(layout, config) != NN_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("model \"%s\" has too many tensors", e->model->name)));
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < e->set->n[g]; f++)
+			if (e->set->f[g][f].encoding == ENCODE_ID && e->set->f[g][f].shares < 0)
+				vocabulary += e->set->f[g][f].vocab;
+
+	add_row(e, "parameters", layout->floats, "weights",
+			psprintf("%.0f of them outside of tables", (double) layout->dense_floats));
+
+	epoch = 3 * forward_operations(e, config) / RATE / 60;
+	add_row(e, "training", epoch * options->epochs, "minutes",
+			psprintf("at most: %d epochs of %.1f minutes on one core; mostly it stops earlier",
+					 options->epochs, epoch));
+
+	/* raw cells, then encoded; weights, gradients and two moments */
+	rows = e->events * (8 * columns + 16);
+	add_row(e, "memory", (16.0 * layout->floats + Min(rows, limit_kb * 1024.0)) / (1024 * 1024), "MB",
+			rows > limit_kb * 1024.0 ?
+			psprintf("%.0f MB of rows go to temporary files: dupn.job_memory is %d MB",
+					 (rows - limit_kb * 1024.0) / (1024 * 1024), limit_kb / 1024) : NULL);
+
+	/* hash tables are at most half full; the catalogue has keys, their text, a hash table and ids */
+	add_row(e, "disk", (4.0 * layout->floats + 12 * 2 * vocabulary +
+						e->items * (8 + 8 + 12 + 24 + 8 + 4 * e->set->n[NN_ITEM])) / (1024 * 1024),
+			"MB", "of each version kept");
+}
+
+PGDLLEXPORT Datum
+dupn_estimate(PG_FUNCTION_ARGS)
+{
+	Estimate	e = {0};
+	char	   *index;
+
+	InitMaterializedSRF(fcinfo, 0);
+	e.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	e.model = model_get(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	model_check_use(e.model);
+	e.set = model_features(e.model, CurrentMemoryContext);
+
+	count_events(&e);
+	count_vocabularies(&e);
+	for (int t = 0; t < e.model->n_tasks; t++)
+		count_task(&e, t);
+	add_cost(&e);
+	if (e.model->n_tasks == 0)
+		warn(&e, "the model has no task yet: add one with dupn_add_task");
+	index = missing_event_index(e.model);
+	if (index != NULL)
+		warn(&e, psprintf("without this index each vector reads the whole table: %s", index));
+	return (Datum) 0;
+}
