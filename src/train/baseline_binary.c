@@ -233,8 +233,7 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	const SampleRows *rows = &data->rows[t];
 	Past	   *past = past_make(data, moments, t);
 	int			candidate[NN_MAX_FEATURES];
-	int			n_candidate = task_candidate(data->model, data->set, &data->model->task[t],
-											 candidate);
+	int			n_candidate;
 	int64		stride = moments->count[SPLIT_TRAIN][t] / MAX_FIT + 1;
 	int64		capacity = moments->count[SPLIT_TRAIN][t] / stride + 2;
 	double	   *x = palloc0_array_huge(double, capacity * MAX_COUNTS);
@@ -248,6 +247,11 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	Results    *user_rate = add_results(judged, "user_rate");
 	Results    *item_rate = rows->item != NULL ? add_results(judged, "item_rate") : NULL;
 	Results    *regression;
+
+	/* it looks at the samples' columns */
+	job_begin();
+	n_candidate = task_candidate(data->model, data->set, &data->model->task[t], candidate);
+	job_commit();
 
 	for (int64 m = 0; m < moments->n; m++)
 	{
