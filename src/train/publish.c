@@ -326,18 +326,14 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	version = version_create(model->id, trainer->job->id, model->options.seed, model->options_json);
 	image_store(model->id, version, metadata, pieces.piece, pieces.n);
 
-	job_begin();
-	store_metrics(trainer, version, metrics);
-	version_finish(model->id, version, &facts, false);
-	job_commit();
-
 	/* the mapped copy is there before anybody asks for it */
 	job_begin();
 	image_prewarm(model->id, version);
 	job_commit();
 
 	job_begin();
-	version_publish(model->name, model->id, version);
+	store_metrics(trainer, version, metrics);
+	version_finish(model->id, version, &facts, true);
 	job_commit();
 	say_what_came(trainer, version, metrics);
 }

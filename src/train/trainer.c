@@ -333,15 +333,11 @@ train_step(Epoch *epoch, const Stretch *const *stretches, int n, int64 *events)
 	trainer_run(trainer, batch, true, &acts);
 	for (int t = 0; t < trainer->config->n_task; t++)
 	{
-		double		ratio;
+		double		ratio = acts.task[t].loss / trainer->constant[t];
 
-		if (batch->samples[t].n == 0)
-			continue;
-
-		/* until the first evaluation the running loss is the best we know */
-		ratio = acts.task[t].loss / trainer->constant[t];
-		if (!isfinite(trainer->ratio[t]))
-			trainer->ratio[t] = ratio;
+		/* until the first evaluation a running mean is the best we know */
+		if (batch->samples[t].n > 0 && !trainer->evaluated)
+			trainer->ratio[t] = isfinite(trainer->ratio[t]) ? 0.95 * trainer->ratio[t] + 0.05 * ratio : ratio;
 	}
 	for (int i = 0; i < trainer->grad.n_tables; i++)
 		for (int row = 0; row < 2; row++)
@@ -455,10 +451,15 @@ evaluate_stop(Epoch *epoch, void *arg)
 {
 	Trainer    *trainer = epoch->trainer;
 	Stopper    *stopper = arg;
+	double		ratio[NN_MAX_TASKS];
 	double		mean;
 
 	fill_untrained_rows(trainer);
-	mean = served_evaluate(trainer, SPLIT_STOP, NULL, trainer->ratio);
+	mean = served_evaluate(trainer, SPLIT_STOP, NULL, ratio);
+	for (int t = 0; t < trainer->config->n_task; t++)
+		if (isfinite(ratio[t]))
+			trainer->ratio[t] = ratio[t];
+	trainer->evaluated |= isfinite(mean);
 	elog(DEBUG1, "%s: loss ratio %.5f on the half of the hold-out that stops", epoch->phase, mean);
 
 	/* without a hold-out to look at, the last weights are kept */

@@ -33,6 +33,7 @@ typedef struct Trainer
 	uint64		random;
 	double		constant[NN_MAX_TASKS]; /* loss of the best constant on training data */
 	double		ratio[NN_MAX_TASKS];	/* latest loss over constant; NAN: not known */
+	bool		evaluated;		/* ratio is of the hold-out, not a running mean */
 } Trainer;
 
 /* ---------------- trainer.c ---------------- */
