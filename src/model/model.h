@@ -104,12 +104,17 @@ extern FeatureSet *model_features(const Model *model, MemoryContext context);
 /* The same to look at: what is gone or does not fit any more has type InvalidOid. */
 extern FeatureSet *model_features_lenient(const Model *model, MemoryContext context);
 
+/* ---------------- relation.c: what the user's relations have ---------------- */
+
 /*
  * Where a column of the event stream is found: in the events, else in the
  * catalog.  False: in neither.  relation and type may be NULL.
  */
 extern bool model_column(const Model *model, const char *column,
 						 FeatureSource *source, Oid *relation, Oid *type);
+
+/* As relation_oid, but InvalidOid for what cannot be found, whatever the reason. */
+extern Oid	relation_oid_lenient(const char *name);
 
 /* Attribute number and type of a user column of a relation, 0: none such. */
 extern AttrNumber relation_column(Oid relation, const char *column, Oid *type);
