@@ -27,17 +27,17 @@
 #define SWEEP_PARTS 16			/* of 4 MB a transaction */
 
 /* A job that nobody starts: how long to give a new process, and how often. */
-#define START_MS	5000
-#define STARTS		3
+#define START_MS	2000
+#define STARTS		5
 
 void
 job_look(int64 job_id, JobRow *row)
 {
-	Datum		values[7];
-	bool		isnull[7];
+	Datum		values[6];
+	bool		isnull[6];
 	Oid			owner;
 
-	if (state_read("SELECT j.model_id, j.owner::text, j.state, j.message, j.pid, r.job_id, j.extension_oid"
+	if (state_read("SELECT j.model_id, j.owner::text, j.state, j.message, j.pid, r.job_id"
 				   " FROM _dupn.job j LEFT JOIN LATERAL (SELECT job_id FROM _dupn.job r"
 				   " WHERE r.state OPERATOR(pg_catalog.=) 'running'"
 				   " AND r.model_id OPERATOR(pg_catalog.=) j.model_id LIMIT 1) r ON true"
@@ -54,6 +54,8 @@ job_look(int64 job_id, JobRow *row)
 	row->message = isnull[3] ? NULL : TextDatumGetCString(values[3]);
 	row->pid = isnull[4] ? 0 : DatumGetInt32(values[4]);
 	row->running = isnull[5] ? 0 : DatumGetInt64(values[5]);
+	if (strcmp(row->state, "running") == 0)
+		row->running = job_id;	/* another one is dead */
 
 	owner = get_role_oid(row->owner, true);
 	if (OidIsValid(owner) ? !has_privs_of_role(GetUserId(), owner) : !superuser())
@@ -78,13 +80,19 @@ job_alive(Oid extension, int64 job_id)
 bool
 job_bury(Oid extension, int64 job_id)
 {
-	/* who was alive until now has written its end before it let go */
+	/*
+	 * Who was alive until now has written its end before it let go.  A row that
+	 * is locked is being buried by somebody else, in a transaction that may be
+	 * long.
+	 */
 	if (job_alive(extension, job_id))
 		return false;
 	return state_execute("UPDATE _dupn.job SET state = 'failed', phase = NULL, pid = NULL,"
 						 " ended_at = pg_catalog.clock_timestamp(), message = 'the job''s process ended"
 						 " unexpectedly: it was terminated, or the server stopped; see the server''s log'"
-						 " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'",
+						 " WHERE job_id OPERATOR(pg_catalog.=) (SELECT job_id FROM _dupn.job"
+						 " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'"
+						 " FOR UPDATE SKIP LOCKED)",
 						 1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(job_id)}, NULL, NULL, NULL) > 0;
 }
 
@@ -204,7 +212,7 @@ wait_for_start(Oid extension, const JobRow *row, int *slept, int *starts)
 		return;
 
 	*slept = 0;
-	if (++*starts > STARTS)
+	if (*starts >= STARTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job " INT64_FORMAT " does not start", row->id),
@@ -219,8 +227,11 @@ wait_for_start(Oid extension, const JobRow *row, int *slept, int *starts)
 			.xid = InvalidTransactionId,
 		};
 
-		(void) job_launch(&launch);
+		/* for a slot one may have to wait longer */
+		if (!job_launch(&launch))
+			return;
 	}
+	++*starts;
 }
 
 static bool
@@ -267,28 +278,24 @@ job_wait(int64 job_id, TimestampTz deadline, bool between, JobRow *row)
 			SPI_commit();
 			SPI_start_transaction();
 		}
-		if (row->running == 0)
+		if (row->running != 0 && !wait_for_process(extension, row->running, deadline))
+		{
+			slept = 0;
+			continue;
+		}
+
+		/* now nobody does a job of this model */
+		if (strcmp(row->state, "queued") == 0)
 		{
 			wait_for_start(extension, row, &slept, &starts);
 			continue;
 		}
-		slept = 0;
-		if (!wait_for_process(extension, row->running, deadline))
-			continue;
 		if (!XactReadOnly)
-			job_bury(extension, row->running);
-		else if (row->running != job_id)
-			wait_for_start(extension, row, &slept, &starts);
-		else
-		{
-			/* what died stays "running" for those who may write */
-			job_look(job_id, row);
-			if (strcmp(row->state, "running") == 0)
-			{
-				row->state = "failed";
-				return;
-			}
-		}
+			job_bury(extension, job_id);
+		job_look(job_id, row);
+		if (!job_ended(row))
+			row->state = "failed";	/* though it is not for this transaction to say so */
+		return;
 	}
 }
 
@@ -324,11 +331,9 @@ job_cancel(int64 job_id)
 			if (alive && row.pid != 0 && BackendPidGetProc(row.pid) != NULL)
 				kill(row.pid, SIGINT);
 			LockRelease(&queue, ShareLock, false);
-			if (alive)
-				return true;
-			if (!job_bury(extension, job_id))
-				continue;		/* it has just ended */
-			return false;
+			if (!alive)
+				job_bury(extension, job_id);
+			return alive;
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
