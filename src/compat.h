@@ -51,6 +51,13 @@ extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
 #define dupn_parse_type(string, type, typmod) parseTypeString((string), (type), (typmod), false)
 #endif
 
+/* 17 can also ask for stronger modes */
+#if PG_VERSION_NUM >= 170000
+#define dupn_lock_held(tag, mode) LockHeldByMe((tag), (mode), false)
+#else
+#define dupn_lock_held(tag, mode) LockHeldByMe((tag), (mode))
+#endif
+
 /* arrays that may pass 1 GB, zeroed, never of no bytes */
 #define palloc0_array_huge(type, n) \
 	((type *) MemoryContextAllocExtended(CurrentMemoryContext, \

@@ -21,6 +21,7 @@
 #include <utime.h>
 
 #include "catalog/pg_type.h"
+#include "common/file_utils.h"
 #include "executor/spi.h"
 #include "settings.h"
 #include "storage/fd.h"

@@ -74,7 +74,7 @@ launch_enqueued(void)
 
 		job_locktag(&queue, job->launch.extension, QUEUE_LOCK, job->launch.model_id);
 		job_locktag(&model, job->launch.extension, MODEL_LOCK, job->launch.model_id);
-		if (LockHeldByMe(&queue, ShareLock))
+		if (dupn_lock_held(&queue, ShareLock))
 			continue;			/* an earlier job of the same model */
 		LockAcquire(&queue, ShareLock, false, false);
 		if (LockAcquire(&model, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
