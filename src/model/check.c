@@ -383,8 +383,7 @@ model_check(const Model *model, bool with_notices)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the item key column \"%s\" cannot be cut into bands", relations->item_key),
-				 errhint("The first item column is the item's key; numeric keys are ids with \"encodings\": {\"%s\": \"id\"}.",
-						 relations->item_key)));
+				 errhint("The first item column is the item's key, which is an id.")));
 	if (relations->catalog != NULL)
 	{
 		check_column(relation_oid(relations->catalog), relations->catalog,

@@ -316,6 +316,7 @@ static void
 set_type(Resolver *r, Feature *feature, Oid type)
 {
 	TypeUse		type_is = OidIsValid(type) ? type_use(type) : TYPE_UNUSABLE;
+	bool		is_key = feature == &r->set->f[NN_ITEM][0];
 	CellType	cell;
 
 	if (type_is == TYPE_UNUSABLE)
@@ -330,7 +331,7 @@ set_type(Resolver *r, Feature *feature, Oid type)
 	}
 	feature->type = type;
 	strlcpy(feature->type_name, format_type_be(type), sizeof(feature->type_name));
-	feature->encoding = type_is == TYPE_NUMBER ? ENCODE_BANDS : ENCODE_ID;
+	feature->encoding = type_is == TYPE_NUMBER && !is_key ? ENCODE_BANDS : ENCODE_ID;
 	feature->multi = type_is == TYPE_ID_ARRAY;
 	encoding_option(r->model, feature);
 	cell_type_init(&cell, type, feature->encoding != ENCODE_BANDS, CurrentMemoryContext);

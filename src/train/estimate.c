@@ -9,7 +9,9 @@
  *	  operations of a forward and a backward pass (three forward passes) over
  *	  all events and samples of all epochs, at RATE a core
  *
- * with the dense products alone in the count and everything else in RATE.
+ * with the dense products alone in the count and everything else in RATE: for
+ * two epochs of 100,000 events (hidden 128, windows of 50, next_item over 500
+ * items and 7 levels) it says 28 s; the job took 26 s of processor time.
  * Early stopping mostly ends a training before its last epoch.
  *
  *-------------------------------------------------------------------------

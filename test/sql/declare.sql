@@ -67,6 +67,10 @@ CREATE TABLE parted (user_id uuid, t timestamp, item_id varchar) PARTITION BY RA
 CREATE INDEX ON parted (user_id, t);
 SELECT dupn_create_model('parted', 'parted', 'user_id', 't', '{item_id}');
 
+CREATE TABLE keyed (user_id numeric(20), t timestamptz, item_id numeric(20));
+CREATE INDEX ON keyed (user_id, t);
+SELECT dupn_create_model('numeric keys', 'keyed', 'user_id', 't', '{item_id}');
+
 -- Nothing breaks when a table is gone or altered; the columns show what they were not found to be.
 ALTER TABLE products DROP COLUMN brand;
 DROP TABLE impressions;

@@ -88,7 +88,7 @@ SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{ids}');
 \echo :SQLSTATE
 SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{doc}');
 \echo :SQLSTATE
-SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{price}');
+SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{price}', options => '{"encodings": {"price": "bands"}}');
 \echo :SQLSTATE
 SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{item_id,doc}');
 \echo :SQLSTATE

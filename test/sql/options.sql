@@ -71,4 +71,13 @@ SELECT k, o, r.* FROM (VALUES
 SELECT dupn_drop_model('o');
 \pset format aligned
 \pset tuples_only off
+
+-- settings
+SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'dupn.%' ORDER BY name;
+SET dupn.job_memory = '2GB';
+SHOW dupn.job_memory;
+SET dupn.job_memory = -1;
+\echo :SQLSTATE
+SET dupn.unheard_of = 1;
+\echo :SQLSTATE
 DROP SCHEMA options CASCADE;
