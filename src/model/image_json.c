@@ -145,7 +145,8 @@ put_task(StringInfo out, const FeatureSet *set, const Model *model, const ModelT
 	appendStringInfo(out, "%.9g", task->options.weight);
 	if (task->kind == NN_NEXT_ITEM)
 	{
-		put_boolean(out, "repeat", task->options.repeat);
+		/* the repeat term is indexed by recency, which "time": "paper" has only as a property */
+		put_boolean(out, "repeat", task->options.repeat && set->recency_bias);
 		put_integer(out, "catalogue", catalogue_size);
 	}
 	else
