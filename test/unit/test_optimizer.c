@@ -169,8 +169,10 @@ distance(void)
 {
 	double		most = 0;
 
+	/* also true for a NaN, which then is no small distance */
 	for (size_t i = 0; i < layout.floats; i++)
-		most = fmax(most, fabs(param[i] - ref_param[i]));
+		if (!(fabs(param[i] - ref_param[i]) <= most))
+			most = isnan(param[i]) ? INFINITY : fabs(param[i] - ref_param[i]);
 	return most;
 }
 
