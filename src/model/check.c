@@ -352,6 +352,35 @@ notices(const Model *model, const FeatureSet *set)
 		notice_key_index("profile", relations->profile, relations->profile_key);
 }
 
+/* ---------------- the network ---------------- */
+
+/* Each width is in its range; do they all fit together? */
+void
+model_check_network(const Model *model, const FeatureSet *set)
+{
+	FeatureSet *widest = palloc(sizeof(FeatureSet));
+	nn_config  *config = palloc(sizeof(nn_config));
+	int			classes[NN_MAX_TASKS];
+	char		message[256];
+	char	   *json;
+
+	/* before anything is counted: as if there were very many values of everything */
+	memcpy(widest, set, sizeof(FeatureSet));
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < widest->n[g]; f++)
+			if (widest->f[g][f].vocab == 0)
+				widest->f[g][f].vocab = 1 << 24;
+	for (int t = 0; t < NN_MAX_TASKS; t++)
+		classes[t] = 2;
+	json = image_config_json(widest, model, classes, 1);
+	if (nn_config_parse(config, json, strlen(json), message, sizeof(message)) != NN_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the columns and options of model \"%s\" make no network", model->name),
+				 errdetail("%s", message),
+				 errhint("Make \"widths\" smaller, or name fewer columns.")));
+}
+
 /* ---------------- the whole ---------------- */
 
 void
@@ -399,6 +428,7 @@ model_check(const Model *model, bool with_notices)
 					   "user column", relations->user_column, user_type);
 	}
 	model_check_use(model);
+	model_check_network(model, set);
 	if (with_notices)
 		notices(model, set);
 }

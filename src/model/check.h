@@ -27,6 +27,8 @@ extern void check_time_type(const char *column, Oid type);
 extern void check_same_key(const char *what, const char *column, Oid type,
 						   const char *other_what, const char *other, Oid other_type);
 
+extern void model_check_network(const Model *model, const FeatureSet *set);
+
 /* The CREATE INDEX that the events lack, NULL: none. */
 extern char *missing_event_index(const Model *model);
 

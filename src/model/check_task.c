@@ -361,4 +361,5 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 	}
 	if (task->options.where != NULL)
 		check_where(set, task->options.where);
+	model_check_network(model, set);
 }

@@ -385,7 +385,7 @@ add_cost(Estimate *e)
 	const ModelOptions *options = &e->model->options;
 	nn_config  *config = palloc(sizeof(nn_config));
 	nn_layout  *layout = palloc(sizeof(nn_layout));
-	char		message[256];
+	char		message[256] = "too many tensors";
 	char	   *json = image_config_json(e->set, e->model, e->classes, (int64) e->items);
 	double		columns = 2 + e->set->n[NN_ITEM] + e->set->n[NN_PROPERTY];
 	double		vocabulary = 0;
@@ -393,15 +393,10 @@ add_cost(Estimate *e)
 	double		rows;
 	int			limit_kb = dupn_job_memory > 0 ? dupn_job_memory : maintenance_work_mem;
 
-	if (nn_config_parse(config, json, strlen(json), message, sizeof(message)) != NN_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the options of model \"%s\" make no network", e->model->name),
-				 errdetail("%s", message)));
-	if (nn_layout_make(layout, config) != NN_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("model \"%s\" has too many tensors", e->model->name)));
+	/* a declaration that makes no network was refused */
+	if (nn_config_parse(config, json, strlen(json), message, sizeof(message)) != NN_OK ||
+		nn_layout_make(layout, config) != NN_OK)
+		elog(ERROR, "model \"%s\" makes no network: %s", e->model->name, message);
 	for (int g = 0; g < NN_GROUPS; g++)
 		for (int f = 0; f < e->set->n[g]; f++)
 			if (e->set->f[g][f].encoding == ENCODE_ID && e->set->f[g][f].shares < 0)

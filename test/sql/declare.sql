@@ -23,6 +23,9 @@ CREATE INDEX ON events (user_id, occurred_at);
 SELECT dupn_create_model('small2', 'events', 'user_id', 'occurred_at', '{item_id}', '{action}');
 SELECT dupn_add_task('small', 'next', 'next_item');
 
+-- A catalog whose key may repeat.
+SELECT dupn_create_model('loose', 'events', 'user_id', 'occurred_at', '{item_id,brand}', catalog => 'products', catalog_key => 'id');
+
 -- The full use.
 CREATE UNIQUE INDEX ON products (id);
 SELECT dupn_create_model('full', events => 'events', user_column => 'user_id', time_column => 'occurred_at',

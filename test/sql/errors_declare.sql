@@ -3,7 +3,8 @@ CREATE SCHEMA wrong;
 SET search_path = wrong, public;
 SET timezone = 'UTC';
 CREATE TABLE events (user_id bigint, occurred_at timestamptz, item_id bigint, price numeric, action text,
-	seconds bigint, at text, doc jsonb, spot point, blob bytea, ratio float8, ids int[], ratios real[], gap int, cash money, x xml);
+	seconds bigint, at text, doc jsonb, spot point, blob bytea, ratio float8, ids int[], ratios real[], gap int, cash money, x xml,
+	words text[], w2 text, w3 text);
 CREATE TABLE products (id bigint PRIMARY KEY, code text, brand text, doc json);
 CREATE TABLE customers (id bigint PRIMARY KEY, name text, age int);
 CREATE TABLE samples (user_id bigint, occurred_at timestamptz, item_id bigint, price text, label boolean, score float8, word text, usr text);
@@ -137,7 +138,13 @@ SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{item_id}', c
 SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{item_id}', timezone => 'Mars/Olympus');
 \echo :SQLSTATE
 
+SELECT dupn_create_model('m', 'events', 'user_id', 'occurred_at', '{item_id,price,action,seconds,at,ratio,ids,words,w2,w3}', options =>
+	(SELECT jsonb_build_object('widths', jsonb_object_agg(c, 512)) FROM unnest('{item_id,price,action,seconds,at,ratio,ids,words,w2,w3}'::text[]) c));
+\echo :SQLSTATE
+
 -- a default model
+SELECT dupn_alter_model('m', '{}');
+\echo :SQLSTATE
 SET ROLE pg_read_all_data;
 SELECT dupn_estimate();
 \echo :SQLSTATE
@@ -201,6 +208,13 @@ SELECT dupn_add_task('m', 't', 'binary', samples => 'samples', label => 'label',
 \echo :SQLSTATE
 SELECT dupn_add_task('m', 't', 'binary', samples => 'samples', label => 'label', features => '{NULL}');
 \echo :SQLSTATE
+SELECT dupn_add_task('m', 't', 'binary', samples => 'samples', label => 'label',
+	features => (SELECT array_agg('score' || i) FROM generate_series(1, 257) i)::name[]);
+\echo :SQLSTATE
+SELECT dupn_alter_model('m', '{"encodings": {"word": {"table": "item_id"}}}');
+SELECT dupn_add_task('m', 't', 'binary', samples => 'samples', label => 'label');
+\echo :SQLSTATE
+SELECT dupn_alter_model('m', '{"encodings": null}');
 SELECT dupn_add_task('m', 't', 'multiclass');
 \echo :SQLSTATE
 SELECT dupn_add_task('m', 't', 'multiclass', label => 'prize');
