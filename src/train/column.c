@@ -14,7 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
-#define SPILL_BUFFER ((size_t) 256 * 1024)	/* of a column whose store spills */
+#define SPILL_BUFFER ((size_t) 64 * 1024)	/* of a column whose store spills */
 
 struct ColumnStore
 {

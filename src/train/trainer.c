@@ -214,8 +214,7 @@ make_network(Trainer *trainer)
 						message, sizeof(message)) != NN_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model \"%s\" makes no valid network", model->name),
-				 errdetail("%s", message)));
+				 errmsg("model \"%s\" makes no valid network: %s", model->name, message)));
 	if (nn_layout_make(trainer->layout, trainer->config) != NN_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
