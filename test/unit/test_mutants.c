@@ -616,6 +616,16 @@ test_stored_vectors(void)
 	}
 	ok(status == NN_OK && logit < 5e-6, "heads over stored vectors, off by %.1e", logit);
 	ok(unlabelled, "no loss without labels");
+	unlabelled = true;
+	for (int t = 0; t < config.n_task; t++)
+	{
+		nn_samples	samples = w.batch.samples[t];
+		nn_task_acts head;
+
+		samples.n = 0;
+		unlabelled = unlabelled && nn_task_forward(&run, t, &samples, V, vector, &arena, &head) == NN_OK && head.loss == 0;
+	}
+	ok(unlabelled, "no loss without samples");
 	ok(weights < 1e-6, "rank weights are not negative and explain the logit");
 	arena.size = 1000;
 	arena.used = 0;
@@ -777,6 +787,7 @@ test_batch_check(void)
 		static int32_t bag[NN_MAX_BAG + 1];
 
 		BREAK(b->item[1].values = bag; memset(w.tag_offsets, 0, sizeof(w.tag_offsets)); w.tag_offsets[N] = NN_MAX_BAG + 1);
+		BREAK(b->item[1].values = bag; for (int i = 1; i <= N; i++) w.tag_offsets[i] = NN_MAX_BAG + 1);
 		FINE(b->item[1].values = bag; memset(w.tag_offsets, 0, sizeof(w.tag_offsets)); w.tag_offsets[N] = NN_MAX_BAG);
 	}
 	FINE(memset(b, 0, sizeof(*b)));
@@ -820,7 +831,8 @@ test_init(void)
 				other[20000];
 	float		scratch[2 * 16 * 16];
 	char		message[256];
-	bool		fine = true;
+	bool		fine = true,
+				ranks = true;
 	double		orthogonal = 0;
 
 	(void) nn_config_parse(&config, json, strlen(json), message, sizeof(message));
@@ -839,6 +851,8 @@ test_init(void)
 					bound = sqrt(3.0 / (double) tensor->cols);
 		bool		as_told = true;
 
+		ranks = ranks && tensor->rank == (strncmp(last, "weight", 6) == 0 || strcmp(last, "embedding") == 0 ||
+										  strcmp(last, "recency") == 0 ? 2 : 1);
 		for (int64_t k = 0; k < n; k++)
 		{
 			sum += x[k];
@@ -881,6 +895,7 @@ test_init(void)
 		fine = fine && as_told;
 	}
 	ok(fine, "start values");
+	ok(ranks, "matrices and embeddings have two dimensions in files, the others one");
 	ok(orthogonal < 1e-5, "recurrent blocks are orthogonal, off by %.1e", orthogonal);
 	nn_init(&config, &layout, other, 1, rates, scratch);
 	ok(memcmp(value, other, layout.floats * sizeof(float)) == 0, "the same seed gives the same start");
@@ -891,7 +906,7 @@ test_init(void)
 int
 main(void)
 {
-	plan(65);
+	plan(67);
 	test_dropout();
 	test_products();
 	test_vectors();
