@@ -116,6 +116,7 @@ typedef struct Build
 	int			n_conditions[NN_MAX_TASKS];
 	Condition  *condition[NN_MAX_TASKS];
 	HTAB	   *items;
+	RawItem		no_item;		/* of events whose key is NULL: in no catalogue */
 	RawRun	   *event_runs;		/* sorted by user */
 	int64		n_event_runs;
 	RawUser    *user;			/* sorted by key */

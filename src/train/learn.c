@@ -26,7 +26,8 @@ task_from_events(const ModelTask *task)
 RawItem *
 raw_item(Build *build, Cell key)
 {
-	return hash_search(build->items, &key, HASH_FIND, NULL);
+	/* an event without an item (a search, a redeemed coupon) is an event all the same */
+	return key == CELL_NULL ? &build->no_item : hash_search(build->items, &key, HASH_FIND, NULL);
 }
 
 int

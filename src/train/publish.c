@@ -165,15 +165,13 @@ set_number(Datum *values, char *nulls, int at, double value)
 	nulls[at] = isfinite(value) ? ' ' : 'n';
 }
 
-/* Inside a transaction.  A log loss is stored negated, so that more is better everywhere. */
+/* Inside a transaction. */
 static void
 store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
 {
 	for (int i = 0; i < metrics->n; i++)
 	{
 		const Metric *m = &metrics->metric[i];
-		bool		negate = strcmp(m->metric, "log_loss") == 0;
-		double		sign = negate ? -1 : 1;
 		Oid			types[] = {INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID,
 		FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, INT8OID};
 		Datum		values[13];
@@ -185,12 +183,12 @@ store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
 		values[3] = CStringGetTextDatum(m->source);
 		values[4] = CStringGetTextDatum(m->metric);
 		values[5] = CStringGetTextDatum(m->slice);
-		set_number(values, nulls, 6, sign * m->value);
-		set_number(values, nulls, 7, sign * (negate ? m->high : m->low));
-		set_number(values, nulls, 8, sign * (negate ? m->low : m->high));
-		set_number(values, nulls, 9, sign * m->difference);
-		set_number(values, nulls, 10, sign * (negate ? m->difference_high : m->difference_low));
-		set_number(values, nulls, 11, sign * (negate ? m->difference_low : m->difference_high));
+		set_number(values, nulls, 6, m->value);
+		set_number(values, nulls, 7, m->low);
+		set_number(values, nulls, 8, m->high);
+		set_number(values, nulls, 9, m->difference);
+		set_number(values, nulls, 10, m->difference_low);
+		set_number(values, nulls, 11, m->difference_high);
 		values[12] = Int64GetDatum(m->n);
 		state_execute("INSERT INTO _dupn.metric (model_id, version, task, source, metric, slice,"
 					  " value, low, high, difference, difference_low, difference_high, samples)"

@@ -165,17 +165,17 @@ append_row(Reading *reading, const Datum *values, const bool *isnull)
 			return false;
 		}
 	}
-	if (query->key)
+	if (query->key || query->item_texts)
 	{
 		int			at = reader->item_key - 1;
 
 		key = cell_from_datum(&reader->item_key_type, values[at], isnull[at]);
-		if (key == CELL_NULL)
+		if (key == CELL_NULL && query->key)
 		{
 			reading->no_key++;
 			return false;
 		}
-		if (query->item_texts)
+		if (query->item_texts && key != CELL_NULL)
 			remember_item(reading->build, key, &reader->item_key_type, values[at],
 						  query->user ? -1 : rows->n);
 	}
@@ -488,6 +488,7 @@ read_relations(Build *build)
 		HASHCTL		ctl = {.keysize = sizeof(Cell), .entrysize = sizeof(RawItem), .hcxt = build->context};
 
 		build->items = hash_create("dupn items", 4096, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		build->no_item = (RawItem) {.key = CELL_NULL, .catalog_row = -1, .event_row = -1};
 		for (int t = 0; t < model->n_tasks; t++)
 		{
 			const ModelTask *task = &model->task[t];
@@ -518,7 +519,7 @@ read_relations(Build *build)
 	job_progress("reading", 0, 0, NULL);
 	build->events = read_rows(build, &(RawQuery) {
 		.sql = events_sql, .what = relations->events, .relations = *relations,
-		.user = true, .time = true, .key = true, .item_texts = true,
+		.user = true, .time = true, .item_texts = true,
 		.n_extra = n_extra, .extra_texts = extra_texts
 	});
 	if (catalog_sql)

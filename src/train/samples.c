@@ -29,7 +29,8 @@ event_is_target(const Dataset *data, int task, int64 event)
 {
 	if (data->where[task] && !data->where[task][event])
 		return false;
-	return data->model->task[task].kind != NN_MULTICLASS || event_class(data, task, event) >= 0;
+	return data->model->task[task].kind == NN_MULTICLASS ?
+		event_class(data, task, event) >= 0 : data->events->item[event] >= 0;
 }
 
 static Moment *
