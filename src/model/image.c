@@ -42,6 +42,7 @@ damaged(const char *what, const char *format,...)
 	va_start(arguments, format);
 	vsnprintf(message, sizeof(message), format, arguments);
 	va_end(arguments);
+	message[0] = pg_toupper((unsigned char) message[0]);
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("%s is damaged", what),
@@ -165,6 +166,8 @@ find_vocabularies(ModelImage *image, const char *what)
 				f->bounds = find_vector(image, what, NN_F64, -1, f->vocab - ID_FIRST - 1, &n,
 										"bands.%s.%s", group_names[group], f->name);
 				f->n_bounds = (int) n;
+				if (f->vocab != ID_FIRST + n + 1)
+					damaged(what, "feature \"%s\" has not as many rows as bands", f->name);
 			}
 		}
 }
@@ -175,7 +178,7 @@ find_catalogue(ModelImage *image, const char *what)
 	Catalogue  *catalogue = &image->catalogue;
 	int64		n;
 
-	catalogue->key = find_vector(image, what, NN_I64, -1, MAX_CATALOGUE, &catalogue->n, "catalogue.keys");
+	catalogue->key = find_vector(image, what, NN_I64, 0, MAX_CATALOGUE, &catalogue->n, "catalogue.keys");
 	if (catalogue->n == 0)
 		return;
 	find_table(image, what, &catalogue->index, "catalogue", ".index_keys", ".index_ids");
