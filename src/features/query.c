@@ -98,15 +98,6 @@ append_event_columns(StringInfo sql, const FeatureSet *set, const Relations *rel
 	append_features(sql, set, NN_PROPERTY, FROM_EVENTS, alias, relations->item_key);
 }
 
-static bool
-needs_catalog(const FeatureSet *set)
-{
-	for (int f = 0; f < set->n[NN_ITEM]; f++)
-		if (set->f[NN_ITEM][f].source == FROM_CATALOG)
-			return true;
-	return false;
-}
-
 /*
  * The inner query is a plain descending scan of an index on (user, time); the
  * row behind the window is read for the first gap, and all rows of the last
@@ -118,16 +109,17 @@ window_query(const FeatureSet *set, const Relations *relations, Oid user_type, O
 	StringInfoData sql;
 	StringInfoData time;
 	StringInfoData user;
+	StringInfoData catalog;		/* features from there, each behind a comma */
 
 	initStringInfo(&sql);
 	initStringInfo(&time);
 	initStringInfo(&user);
+	initStringInfo(&catalog);
+	append_features(&catalog, set, NN_ITEM, FROM_CATALOG, "c", "");
 	appendStringInfo(&time, "e.%s", quote_identifier(relations->time_column));
 	appendStringInfo(&user, "e.%s", quote_identifier(relations->user_column));
 
-	appendStringInfoString(&sql, "SELECT e.*");
-	append_features(&sql, set, NN_ITEM, FROM_CATALOG, "c", "");
-	appendStringInfoString(&sql, " FROM (SELECT ");
+	appendStringInfo(&sql, "SELECT e.*%s FROM (SELECT ", catalog.data);
 	append_event_columns(&sql, set, relations, "e");
 	appendStringInfo(&sql, " FROM %s e WHERE ", relations->events);
 	append_operator(&sql, user.data, user_type, BTEqualStrategyNumber, "$1");
@@ -135,16 +127,16 @@ window_query(const FeatureSet *set, const Relations *relations, Oid user_type, O
 	append_operator(&sql, time.data, time_type, BTLessStrategyNumber, "$2");
 	appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES) e",
 					 time.data, set->max_events + 1);
-	if (needs_catalog(set))
+	if (catalog.len > 0)
 	{
 		Oid			item_type = column_type(relation_oid(relations->events), relations->events,
 											relations->item_key);
 		Oid			key_type = column_type(relation_oid(relations->catalog), relations->catalog,
 										   relations->catalog_key);
 
-		/* one row an item, whatever the catalog holds */
-		appendStringInfo(&sql, " LEFT JOIN LATERAL (SELECT * FROM %s c WHERE c.%s",
-						 relations->catalog, quote_identifier(relations->catalog_key));
+		/* one row an item, whatever the catalog holds, and no column that may be forbidden */
+		appendStringInfo(&sql, " LEFT JOIN LATERAL (SELECT %s FROM %s c WHERE c.%s",
+						 catalog.data + strlen(", "), relations->catalog, quote_identifier(relations->catalog_key));
 		append_btree_operator(&sql, key_type, item_type, BTEqualStrategyNumber);
 		appendStringInfo(&sql, "e.%s LIMIT 1) c ON true", quote_identifier(relations->item_key));
 	}
