@@ -108,6 +108,6 @@ version_publish(const char *model_name, int32 model_id, int32 version)
 				 errmsg("version %d of model \"%s\" is not ready", version, model_name),
 				 errdetail("A job is building it, or has ended before it was built.")));
 	state_execute("UPDATE _dupn.model SET previous = published, published = $2"
-				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND published IS DISTINCT FROM $2",
+				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND (published OPERATOR(pg_catalog.=) $2) IS NOT TRUE",
 				  2, types, values, NULL, NULL, NULL);
 }

@@ -51,6 +51,7 @@ static struct
 	char	   *note[MAX_NOTES];
 	int64		spilled;
 	int			outer_security; /* as before job_begin */
+	int			settings;		/* a level of settings of its own */
 	MemoryContext outer_memory;
 } worker;
 
@@ -162,7 +163,11 @@ job_should_stop(void *arg)
 
 /* ---------------- transactions with SQL of the owner ---------------- */
 
-/* A backend is in a transaction already and keeps it. */
+/*
+ * A backend is in a transaction already and keeps it.  What a function in a
+ * user's view does to settings, above all to the search_path, ends with
+ * job_commit, so that our own statements never see it.
+ */
 void
 job_begin(void)
 {
@@ -176,6 +181,7 @@ job_begin(void)
 	}
 	GetUserIdAndSecContext(&user, &worker.outer_security);
 	SetUserIdAndSecContext(user, worker.outer_security | SECURITY_RESTRICTED_OPERATION);
+	worker.settings = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
@@ -186,6 +192,7 @@ job_commit(void)
 	int			context;
 
 	PopActiveSnapshot();
+	AtEOXact_GUC(false, worker.settings);
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(user, worker.outer_security);
 	if (is_worker())

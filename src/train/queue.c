@@ -37,7 +37,7 @@ job_look(int64 job_id, JobRow *row)
 	bool		isnull[6];
 	Oid			owner;
 
-	if (state_read("SELECT j.model_id, j.owner::text, j.state, j.message, j.pid, r.job_id"
+	if (state_read("SELECT j.model_id, j.owner::pg_catalog.text, j.state, j.message, j.pid, r.job_id"
 				   " FROM _dupn.job j LEFT JOIN LATERAL (SELECT job_id FROM _dupn.job r"
 				   " WHERE r.state OPERATOR(pg_catalog.=) 'running'"
 				   " AND r.model_id OPERATOR(pg_catalog.=) j.model_id LIMIT 1) r ON true"
@@ -96,6 +96,10 @@ job_bury(Oid extension, int64 job_id)
 						 1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(job_id)}, NULL, NULL, NULL) > 0;
 }
 
+/* IN would look for its operator in the search_path. */
+#define UNFINISHED \
+	" state OPERATOR(pg_catalog.=) ANY ('{queued,running}'::pg_catalog.text[])"
+
 /* Versions that no living job builds. */
 #define ORPHANS \
 	" v.state OPERATOR(pg_catalog.=) 'building' AND NOT EXISTS (SELECT FROM _dupn.job j" \
@@ -111,7 +115,7 @@ job_sweep(Oid extension)
 	state_execute("UPDATE _dupn.job SET state = 'failed', phase = NULL, pid = NULL,"
 				  " ended_at = pg_catalog.clock_timestamp(), extension_oid = $1,"
 				  " message = 'the job came here with a dump or an older installation, unfinished'"
-				  " WHERE state IN ('queued', 'running') AND extension_oid OPERATOR(pg_catalog.<>) $1",
+				  " WHERE" UNFINISHED " AND extension_oid OPERATOR(pg_catalog.<>) $1",
 				  1, (Oid[]) {OIDOID}, (Datum[]) {ObjectIdGetDatum(extension)}, NULL, NULL, NULL);
 	CommitTransactionCommand();
 
@@ -137,7 +141,8 @@ job_sweep(Oid extension)
 		job_check();
 		StartTransactionCommand();
 		found = state_execute("DELETE FROM _dupn.weight WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
-							  "SELECT w.ctid FROM _dupn.version v JOIN _dupn.weight w USING (model_id, version)"
+							  "SELECT w.ctid FROM _dupn.version v JOIN _dupn.weight w"
+							  " ON w.model_id OPERATOR(pg_catalog.=) v.model_id AND w.version OPERATOR(pg_catalog.=) v.version"
 							  " WHERE" ORPHANS " LIMIT $1))",
 							  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(SWEEP_PARTS)}, NULL, NULL, NULL);
 		CommitTransactionCommand();
@@ -145,10 +150,10 @@ job_sweep(Oid extension)
 
 	StartTransactionCommand();
 	state_execute("DELETE FROM _dupn.version v WHERE" ORPHANS, 0, NULL, NULL, NULL, NULL, NULL);
-	state_execute("DELETE FROM _dupn.job WHERE state NOT IN ('queued', 'running')"
+	state_execute("DELETE FROM _dupn.job WHERE NOT" UNFINISHED
 				  " AND (ended_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) interval '90 days')"
 				  " OR job_id OPERATOR(pg_catalog.<=) (SELECT job_id FROM _dupn.job"
-				  " WHERE state NOT IN ('queued', 'running') ORDER BY job_id DESC OFFSET $1 LIMIT 1))",
+				  " WHERE NOT" UNFINISHED " ORDER BY job_id DESC OFFSET $1 LIMIT 1))",
 				  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(KEEP_JOBS)}, NULL, NULL, NULL);
 	CommitTransactionCommand();
 }
