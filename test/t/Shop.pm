@@ -50,12 +50,12 @@ SELECT dupn_add_task('$model', 'click', 'binary', samples => 'shop.impressions',
 END
 }
 
-# The statements fail with this SQLSTATE and a message like this.
+# The statements fail with this SQLSTATE and a message like this; for a role.
 sub fails
 {
-	my ($node, $database, $statements, $sqlstate, $pattern, $name) = @_;
+	my ($node, $database, $statements, $sqlstate, $pattern, $name, $role) = @_;
 	my ($status, $stdout, $stderr) = $node->psql($database, $statements,
-		extra_params => [ '-v', 'VERBOSITY=verbose' ], on_error_stop => 1);
+		extra_params => [ '-v', 'VERBOSITY=verbose', $role ? ('-U', $role) : () ], on_error_stop => 1);
 	like($stderr, qr/ERROR:  $sqlstate: .*$pattern/s, $name);
 }
 
