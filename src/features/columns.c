@@ -151,16 +151,14 @@ time_parameter(const FeatureSet *set, Oid time_type, TimestampTz now)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("as_of is out of range")));
+
+	/*
+	 * row_time reads an hour that comes twice as its second coming, so that
+	 * local order is absolute order: no row before now has a later local time.
+	 * The few that have an earlier one and yet are not before now are cut in C.
+	 */
 	if (time_type == TIMESTAMPOID)
-	{
-		/*
-		 * When the clocks go back an hour of local times comes twice; read
-		 * beyond it and let the cut in C, by absolute time, decide.
-		 */
-		if (!TIMESTAMP_NOT_FINITE(local) && local < DT_NOEND - 2 * USECS_PER_HOUR)
-			local += 2 * USECS_PER_HOUR;
 		return TimestampGetDatum(local);
-	}
 	if (TIMESTAMP_IS_NOBEGIN(local))
 		return DateADTGetDatum(DATEVAL_NOBEGIN);
 	if (TIMESTAMP_IS_NOEND(local))

@@ -48,6 +48,11 @@ CALL try_model('days', 'days', '{item_id}', '{}', '{"encodings": {"item_id": "id
 CALL try_model('small', 'small', '{item_id}', '{}', '{}');
 \set VERBOSITY default
 
+-- a local time is cut as exactly as an absolute one
+SELECT count(*) AS users, count(*) FILTER (WHERE a::text = dupn_user_vector(user_id, 'texts', as_of => at)::text) AS same
+	FROM (SELECT at, user_id, dupn_embed(e, 'texts', NULL, at) a
+		FROM texts e, (VALUES ('2024-01-06 08:35+00'::timestamptz), ('2024-01-03 12:02+00')) t(at) GROUP BY at, user_id) s;
+
 -- answers, as far as they do not depend on a processor
 SELECT dupn_vector_version(v), cardinality(v::real[]), dupn_vector_as_of(v)
 	FROM (SELECT dupn_user_vector(1, 'both ways', as_of => '2024-02-01') v) s;
