@@ -421,20 +421,26 @@ check_written(const VersionRow *row, const void *data, size_t size)
 	MemoryContextDelete(context);
 }
 
-/* Forget the image unused for longest, if none of this transaction's is it. */
+/*
+ * Forget images, those unused for longest first, but none that this transaction
+ * has asked for: a function of a running query may hold it.
+ */
 static void
 make_room(void)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	int			oldest = -1;
 
-	for (int i = 0; i < n_cached; i++)
-		if (cached[i].used != now && (oldest < 0 || cached[i].used < cached[oldest].used))
-			oldest = i;
-	if (n_cached >= CACHED_IMAGES && oldest >= 0)
+	while (n_cached >= CACHED_IMAGES)
 	{
-		ModelImage *image = cached[oldest].image;
+		int			oldest = -1;
+		ModelImage *image;
 
+		for (int i = 0; i < n_cached; i++)
+			if (cached[i].used != now && (oldest < 0 || cached[i].used < cached[oldest].used))
+				oldest = i;
+		if (oldest < 0)
+			break;
+		image = cached[oldest].image;
 		cached[oldest] = cached[--n_cached];
 		MemoryContextDelete(image->context);
 	}
