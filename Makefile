@@ -149,7 +149,7 @@ endif
 # PostgreSQL before 16 leaves PGDLLEXPORT empty, which hides the entry points.
 PG_CPPFLAGS = $(INCLUDES) $(TRACK) -DDUPN_VERSION='"$(EXTVERSION)"' -DPGDLLEXPORT='__attribute__((visibility("default")))'
 PG_CFLAGS = -std=gnu11 -fvisibility=hidden -Wno-declaration-after-statement $(WARNINGS)
-SHLIB_LINK = -Wl,--exclude-libs,ALL -Wl,-Bsymbolic $(BLAS_LIBS)
+SHLIB_LINK = -Wl,--version-script=src/dupn.map -Wl,-Bsymbolic $(BLAS_LIBS)
 EXTRA_CLEAN = $(OBJS:.o=.d) build
 
 # No bitcode: nothing here is worth inlining into a query, and it needs clang.
