@@ -624,8 +624,10 @@ test_stored_vectors(void)
 
 		samples.n = 0;
 		unlabelled = unlabelled && nn_task_forward(&run, t, &samples, V, vector, &arena, &head) == NN_OK && head.loss == 0;
+		samples.n = 1;
+		unlabelled = unlabelled && nn_task_forward(&run, t, &samples, V, vector, &arena, &head) == NN_OK && head.loss > 0;
 	}
-	ok(unlabelled, "no loss without samples");
+	ok(unlabelled, "no loss without samples, and one for a single sample");
 	ok(weights < 1e-6, "rank weights are not negative and explain the logit");
 	arena.size = 1000;
 	arena.used = 0;
@@ -791,6 +793,8 @@ test_batch_check(void)
 		FINE(b->item[1].values = bag; memset(w.tag_offsets, 0, sizeof(w.tag_offsets)); w.tag_offsets[N] = NN_MAX_BAG);
 	}
 	FINE(memset(b, 0, sizeof(*b)));
+	BREAK(memset(b, 0, sizeof(*b)); b->sequences = -1);
+	BREAK(memset(b, 0, sizeof(*b)); b->views = -1);
 	ok(refused == tried, "%d of %d altered batches are judged rightly", refused, tried);
 	restore();
 }
