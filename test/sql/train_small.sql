@@ -66,12 +66,14 @@ SELECT (SELECT temp_files FROM pg_stat_database WHERE datname = current_database
 SELECT format('ALTER ROLE %I IN DATABASE %I SET dupn.job_memory = 64', current_user, current_database()) \gexec
 \set ECHO all
 -- a worker that is still there has the settings of before
-DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 25718) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$;
+DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 25718
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$;
 CALL dupn_run('walk', 'train', '{"epochs": 1, "hidden": 8}');
 \set ECHO none
 SELECT format('ALTER ROLE %I IN DATABASE %I RESET dupn.job_memory', current_user, current_database()) \gexec
 \set ECHO all
-DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 25718) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$;
+DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 25718
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$;
 SELECT count(*), count(DISTINCT fingerprint) FROM _dupn.version JOIN _dupn.model USING (model_id) WHERE name = 'walk' AND version > 4;
 SELECT temp_files > :temp_files AS spilled FROM pg_stat_database WHERE datname = current_database();
 DELETE FROM events WHERE user_id > 100;
