@@ -51,6 +51,11 @@ extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
 #define dupn_parse_type(string, type, typmod) parseTypeString((string), (type), (typmod), false)
 #endif
 
+/* 18 has a keyword that stands before the declaration instead */
+#if PG_VERSION_NUM >= 180000
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#endif
+
 /* 17 can also ask for stronger modes */
 #if PG_VERSION_NUM >= 170000
 #define dupn_lock_held(tag, mode) LockHeldByMe((tag), (mode), false)
