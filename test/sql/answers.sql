@@ -91,3 +91,7 @@ ALTER TABLE copy RENAME TO events;
 SELECT (SELECT dupn_embed(e)::real[] FROM events e WHERE user_id = 1) = dupn_user_vector(1)::real[] AS still;
 ROLLBACK;
 RESET dupn.model;
+
+-- Other tests see all models.
+SELECT count(dupn_drop_model(model)) > 0 AS dropped FROM dupn_models;
+DROP SCHEMA answers CASCADE;

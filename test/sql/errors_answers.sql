@@ -267,3 +267,5 @@ SELECT dupn_drop_model('wrong');
 SELECT dupn_score('click', v, 1) FROM vectors;
 \echo :SQLSTATE
 RESET dupn.model;
+
+DROP SCHEMA mistakes CASCADE;

@@ -76,8 +76,10 @@ SELECT dupn_drop_model('o');
 SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'dupn.%' ORDER BY name;
 SET dupn.job_memory = '2GB';
 SHOW dupn.job_memory;
+-- the server's own message, which differs between its versions
+\set VERBOSITY sqlstate
 SET dupn.job_memory = -1;
-\echo :SQLSTATE
+\set VERBOSITY default
 SET dupn.unheard_of = 1;
 \echo :SQLSTATE
 DROP SCHEMA options CASCADE;
