@@ -173,18 +173,28 @@ extern bool event_allowed(Build *build, int task, int64 row, const RawItem *item
 extern Cell event_label(Build *build, const RawLabel *label, int64 row, const RawItem *item);
 extern bool task_from_events(const ModelTask *task);
 
+/* Call visit for every event before the user's hold-out, or for all. */
+typedef void (*EventVisitor) (Build *build, const RawUser *user, int64 row, RawItem *item, void *arg);
+extern void visit_training_events(Build *build, bool all, EventVisitor visit, void *arg);
+
+extern uint64 quantile_users(const Dataset *data);
+extern int	compare_cells(const void *a, const void *b);
+
 /* Users and the cut; then everything that is counted before it. */
 extern void learn_split(Build *build);
 extern void learn_items(Build *build);
 extern void learn_features(Build *build);
+
+/* ---------------- levels.c ---------------- */
+
 extern void learn_levels(Build *build);
+
+/* class of a label, -1: none */
+extern int	levels_class(const Levels *levels, Cell label, double number, Cell within);
 
 /* ---------------- samples.c ---------------- */
 
 /* May an event be a target of an events-based task: its "where", and it has a class. */
 extern bool event_is_target(const Dataset *data, int task, int64 event);
-
-/* class of a label, -1: none (learn.c) */
-extern int	levels_class(const Levels *levels, Cell label, double number, Cell within);
 
 #endif							/* DUPN_DATASET_H */
