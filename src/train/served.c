@@ -94,18 +94,22 @@ judge_next_item(const Trainer *trainer, int t, int64 m, float *row, Judged *judg
 
 	for (int64 event = moment->target; event < end; event++)
 	{
-		size += event_is_target(data, t, event);
+		if (!event_is_target(data, t, event))
+			continue;
+		size++;
 		score[event - moment->target] = row[item[event]];
 	}
 	for (int64 seen = user->start; exclude && seen < moment->end; seen++)
-		row[item[seen]] = -INFINITY;
+		if (item[seen] >= 0)
+			row[item[seen]] = -INFINITY;
 	for (int64 event = moment->target; event < end; event++)
 	{
-		float		masked = row[item[event]];
+		float		masked;
 		int64		at;
 
 		if (!event_is_target(data, t, event))
 			continue;
+		masked = row[item[event]];
 		at = judged_add(judged, capacity, NN_NEXT_ITEM, trainer->moments, m, event, 1.0f / size);
 		row[item[event]] = score[event - moment->target];
 		judged->results[0].rank[at] = nn_rank_of(row, data->catalogue.n, item[event]);
