@@ -41,7 +41,7 @@ cmp_ok($weights, '>=', 20e6, 'the large version has 20 MB of weights or more');
 # ---- one backend; the functions read its own entries of /proc ----
 
 my $threads = "SELECT count(*) FROM pg_ls_dir('/proc/self/task')";
-my $maps = "SELECT count(*) FROM regexp_split_to_table(pg_read_file('/proc/self/maps'), '\\n') l WHERE l LIKE '%dupn%'";
+my $maps = "SELECT count(*) FROM regexp_split_to_table(pg_read_file('/proc/self/maps'), '\\n') l WHERE l ~ '/(dupn\.so|pgsql_tmp_dupn_[^/]*)\$'";
 my $private = "SELECT 1024 * (regexp_match(pg_read_file('/proc/self/smaps_rollup'), 'Anonymous: +(\\d+)'))[1]::bigint";
 
 my @lines = split /\n/, sql("$threads; SELECT count(*) FROM shop.events e, shop.products p WHERE p.id = e.item_id; $maps; $threads");
