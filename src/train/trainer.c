@@ -18,6 +18,7 @@
 #include "portability/instr_time.h"
 #include "train/dataset.h"
 #include "train/job.h"
+#include "train/start.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
@@ -234,6 +235,7 @@ make_network(Trainer *trainer)
 	trainer->best = MemoryContextAllocHuge(trainer->context, mul_size(sizeof(float), floats));
 	scratch = palloc_extended(sizeof(float) * 2 * options->hidden * options->hidden, MCXT_ALLOC_HUGE);
 	nn_init(trainer->config, trainer->layout, trainer->param, (uint64) options->seed, base_rate, scratch);
+	start_values(trainer->data, trainer->moments, trainer->config, trainer->layout, trainer->param);
 	pfree(scratch);
 	trainer->random = (uint64) options->seed ^ UINT64CONST(0x5deece66d1234567);
 

@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * start.h
+ *	  Start values that are counted rather than drawn
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_START_H
+#define DUPN_START_H
+
+#include "train/train.h"
+
+/* Item biases and repeat terms of next_item tasks, after nn_init. */
+extern void start_values(const Dataset *data, const Moments *moments, const nn_config *config,
+						 const nn_layout *layout, float *param);
+
+#endif							/* DUPN_START_H */
