@@ -96,6 +96,24 @@ is(ask(), $expected, 'and does not mind that its file is removed');
 is(sql($vector), $expected, 'another session');
 is(scalar(mapped_files($node)), 1, 'makes it again');
 
+# A file that somebody cut short is not taken for the version.
+my $file = $node->data_dir . '/base/pgsql_tmp/' . (mapped_files($node))[0];
+unlink $file;
+append_to_file($file, 'short');
+is(sql($vector), $expected, 'a file of another size is written anew');
+is(-s $file, $weights, 'in full');
+
+# ---- parallel workers ----
+
+my $parallel = 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;'
+  . ' SET max_parallel_workers_per_gather = 2;';
+my $all = "SELECT id, dupn_user_vector(id, 'large', as_of => '2025-01-01Z') FROM shop.customers";
+sql('ALTER TABLE shop.customers SET (parallel_workers = 2); ANALYZE shop.customers');
+like(sql("$parallel EXPLAIN (ANALYZE, COSTS OFF) $all"), qr/Workers Launched: [12]/, 'parallel workers take part');
+is(join("\n", sort split /\n/, sql("$parallel $all")), join("\n", sort split /\n/, sql("SET max_parallel_workers_per_gather = 0; $all")),
+	'and give the same vectors');
+is(scalar(mapped_files($node)), 1, 'from the same file');
+
 # ---- not more than a setting allows ----
 
 $node->append_conf('postgresql.conf', "dupn.max_mapped_size = '" . int($weights * 1.5 / 1024) . "kB'");
