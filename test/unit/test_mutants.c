@@ -818,6 +818,35 @@ test_empty(void)
 	ok(zero, "nothing has no gradient");
 }
 
+/* What memory held before makes no difference: all that is read was written. */
+static void
+test_memory(void)
+{
+	static const char context_beside[] =
+	"{\"hidden\": 4, \"attention\": [3, 4], \"recency\": 4, \"lag\": 3, \"item\": [{\"name\": \"id\", \"vocab\": 9, \"dim\": 3},"
+	" {\"name\": \"tag\", \"vocab\": 6, \"dim\": 2, \"multi\": true}],"
+	" \"profile\": [{\"name\": \"age\", \"vocab\": 4, \"dim\": 2}], \"context\": [{\"name\": \"query\", \"vocab\": 9, \"dim\": 7}],"
+	" \"tasks\": [{\"name\": \"churn\", \"kind\": \"binary\"}, {\"name\": \"next\", \"kind\": \"next_item\"}]}";
+	static float from_zero[4096];
+
+	for (int fill = 0; fill < 2; fill++)
+	{
+		nn_run		run;
+		nn_arena	arena = {memory, sizeof(memory), 0};
+		nn_grad		grad;
+
+		load_config(context_beside, 13);
+		make_world(true);
+		run = make_run(true);
+		memset(memory, fill ? 0xFF : 0, sizeof(memory));
+		(void) nn_grad_make(&grad, &layout, &arena);
+		(void) nn_forward(&run, &w.batch, &arena, &acts);
+		(void) nn_backward(&run, &w.batch, &arena, &acts, &grad);
+		memcpy(fill ? gradient : from_zero, grad.value, layout.floats * sizeof(float));
+	}
+	ok(memcmp(from_zero, gradient, layout.floats * sizeof(float)) == 0, "nothing is read that was not written");
+}
+
 /* ------------------------------------------------------------------------
  * Start values and configurations
  * ------------------------------------------------------------------------ */
@@ -910,13 +939,14 @@ test_init(void)
 int
 main(void)
 {
-	plan(67);
+	plan(68);
 	test_dropout();
 	test_products();
 	test_vectors();
 	test_stored_vectors();
 	test_batch_check();
 	test_empty();
+	test_memory();
 	test_init();
 	return done();
 }
