@@ -23,13 +23,15 @@
 #define COUNTS			5		/* of repeat.count */
 
 /* b_j: log of an item's share of the events over that of an average item, which
- * the bias of its key alone carries; rare items share one. */
-static void
+ * the bias of its key alone carries; rare items share one, and so do those of
+ * after the cut, of which nothing is known.  Returns the number of known items. */
+static int64
 start_item_bias(const Dataset *data, const nn_layout *layout, int t, float *param)
 {
 	const Catalogue *catalogue = &data->catalogue;
 	const nn_tensor *tensor = &layout->tensor[layout->task[t].item_bias[0]];
 	const int32 *id = catalogue->feature[0].values;
+	int64		n = 0;
 	double		events = 0;
 	double		rare_events = 0;
 	double		rare = 0;
@@ -37,6 +39,9 @@ start_item_bias(const Dataset *data, const nn_layout *layout, int t, float *para
 
 	for (int64 j = 0; j < catalogue->n; j++)
 	{
+		if (!data->known[j])
+			continue;
+		n++;
 		events += catalogue->count[j];
 		if (id[j] < ID_FIRST)
 		{
@@ -44,10 +49,14 @@ start_item_bias(const Dataset *data, const nn_layout *layout, int t, float *para
 			rare += 1;
 		}
 	}
-	average = (events + 0.5 * catalogue->n) / catalogue->n;
+	if (n == 0)
+		return 0;
+	average = (events + 0.5 * n) / n;
+	param[tensor->offset + ID_UNKNOWN] = (float) log((rare_events / Max(rare, 1) + 0.5) / average);
 	for (int64 j = 0; j < catalogue->n; j++)
-		param[tensor->offset + id[j]] = (float)
-			log((id[j] < ID_FIRST ? rare_events / rare + 0.5 : catalogue->count[j] + 0.5) / average);
+		if (data->known[j] && id[j] >= ID_FIRST)
+			param[tensor->offset + id[j]] = (float) log((catalogue->count[j] + 0.5) / average);
+	return n;
 }
 
 /* How often an item of the window came next, and how often it would have by
@@ -64,6 +73,7 @@ typedef struct RepeatCounts
 	const Moments *moments;
 	int			task;
 	const float *item_bias;		/* by id of the key */
+	int64		n_known;		/* items that these are of */
 	int			types,
 				buckets;
 	WindowItem *window;
@@ -96,7 +106,7 @@ count_moment(RepeatCounts *counts, const Moment *moment)
 		const WindowItem *w = &counts->window[i];
 		int			at = Min(w->type, counts->types - 1) * counts->buckets + w->recency;
 		double		expected = exp(counts->item_bias[data->catalogue.feature[0].values[w->item]]) /
-			data->catalogue.n;
+			counts->n_known;
 		bool		hit = is_target_item(counts, moment, w->item);
 
 		if (counts->start == NULL)
@@ -146,12 +156,13 @@ lifts_to_logits(const Lift *lift, int n, float *logit)
 }
 
 static void
-start_repeat(const Dataset *data, const Moments *moments, const nn_layout *layout, int t, float *param)
+start_repeat(const Dataset *data, const Moments *moments, const nn_layout *layout, int t,
+			 int64 n_known, float *param)
 {
 	const nn_tensor *recency = &layout->tensor[layout->task[t].repeat_recency];
 	const nn_tensor *count = &layout->tensor[layout->task[t].repeat_count];
 	RepeatCounts counts = {.data = data, .moments = moments, .task = t,
-		.item_bias = param + layout->tensor[layout->task[t].item_bias[0]].offset,
+		.item_bias = param + layout->tensor[layout->task[t].item_bias[0]].offset,.n_known = n_known,
 	.types = (int) recency->rows, .buckets = (int) recency->cols};
 
 	if (recency->rows * recency->cols == 0)
@@ -173,10 +184,12 @@ start_values(const Dataset *data, const Moments *moments, const nn_config *confi
 {
 	for (int t = 0; t < config->n_task; t++)
 	{
+		int64		n_known;
+
 		if (config->task[t].kind != NN_NEXT_ITEM)
 			continue;
-		start_item_bias(data, layout, t, param);
-		if (layout->task[t].repeat_recency >= 0)
-			start_repeat(data, moments, layout, t, param);
+		n_known = start_item_bias(data, layout, t, param);
+		if (n_known > 0 && layout->task[t].repeat_recency >= 0)
+			start_repeat(data, moments, layout, t, n_known, param);
 	}
 }
