@@ -13,7 +13,8 @@ BEGIN
 	RETURN QUERY SELECT '00000', 'accepted', NULL;
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-	RETURN QUERY SELECT SQLSTATE, message, hint;
+	-- PostgreSQL 18 spells the setting otherwise
+	RETURN QUERY SELECT SQLSTATE, message, replace(hint, 'DateStyle', 'datestyle');
 END $$;
 CREATE FUNCTION model_option(options text) RETURNS TABLE (sqlstate text, message text, hint text) LANGUAGE sql AS
 	$$SELECT * FROM options.refused(format('SELECT dupn_alter_model(%L, %L)', 'o', options))$$;
