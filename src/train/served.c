@@ -259,7 +259,7 @@ served_evaluate(Trainer *trainer, Split split, Judged *judged, double *ratio)
 	{
 		double		share = trainer->model->task[t].options.weight;
 
-		ratio[t] = weight[t] > 0 ? loss[t] / weight[t] / trainer->constant[t] : NAN;
+		ratio[t] = weight[t] > 0 ? loss[t] / weight[t] / trainer->constant[split][t] : NAN;
 		if (weight[t] > 0)
 		{
 			mean += share * ratio[t];

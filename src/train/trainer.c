@@ -142,50 +142,89 @@ entropy(const double *weight, int64 n)
 	return h;
 }
 
-/* Loss of the best constant prediction on training data, and rates of positives. */
+/* Loss of predicting smoothed training frequencies on other samples; without any, NAN. */
+static double
+cross_entropy(const double *weight, const double *training, int64 n)
+{
+	double		sum = 0;
+	double		samples = 0;
+	double		h = 0;
+
+	for (int64 i = 0; i < n; i++)
+	{
+		sum += training[i] + 0.5;
+		samples += weight[i];
+	}
+	for (int64 i = 0; i < n; i++)
+		if (weight[i] > 0)
+			h -= weight[i] * log((training[i] + 0.5) / sum);
+	return samples > 0 ? h / samples : NAN;
+}
+
+/* How often each item, class or label is the target in a split. */
+static double *
+count_targets(const Trainer *trainer, int t, Split split, int64 n)
+{
+	const Dataset *data = trainer->data;
+	const ModelTask *task = &trainer->model->task[t];
+	double	   *weight = palloc0_array_huge(double, n);
+
+	for (int64 i = 0; i < trainer->moments->n; i++)
+	{
+		const Moment *moment = &trainer->moments->moment[i];
+		int64		end = moment->target + moment->n_target;
+		int			size = 0;
+
+		if (moment->split != split || (moment->task >= 0 ? moment->task != t : !task_from_events(task)))
+			continue;
+		for (int64 at = moment->target; moment->task >= 0 && at < end; at++)
+			weight[(int64) data->rows[t].label[at]] += data->rows[t].weight ? data->rows[t].weight[at] : 1;
+		if (moment->task >= 0)
+			continue;
+		for (int64 at = moment->target; at < end; at++)
+			size += event_is_target(data, t, at);
+		for (int64 at = moment->target; at < end; at++)
+			if (event_is_target(data, t, at))
+				weight[task->kind == NN_NEXT_ITEM ? data->events->item[at] : event_class(data, t, at)] += 1.0 / size;
+	}
+	job_check();
+	return weight;
+}
+
+/*
+ * Loss of the best constant prediction on training data, what that prediction
+ * loses on the hold-out (where items may be new, which no prediction can
+ * help), and rates of positives.
+ */
 static void
 find_constants(Trainer *trainer, float *base_rate)
 {
 	const Dataset *data = trainer->data;
-	const Moments *moments = trainer->moments;
 
 	for (int t = 0; t < trainer->config->n_task; t++)
 	{
 		const ModelTask *task = &trainer->model->task[t];
 		nn_kind		kind = task->kind;
 		int64		n = kind == NN_NEXT_ITEM ? data->catalogue.n : kind == NN_MULTICLASS ? data->levels[t].classes : 2;
-		double	   *weight = palloc0_array_huge(double, n);
+		double	   *training = count_targets(trainer, t, SPLIT_TRAIN, n);
 
-		for (int64 i = 0; i < moments->n; i++)
-		{
-			const Moment *moment = &moments->moment[i];
-			int64		end = moment->target + moment->n_target;
-			int			size = 0;
-
-			if (moment->split != SPLIT_TRAIN ||
-				(moment->task >= 0 ? moment->task != t : !task_from_events(task)))
-				continue;
-			for (int64 at = moment->target; moment->task >= 0 && at < end; at++)
-				weight[(int64) data->rows[t].label[at]] += data->rows[t].weight ? data->rows[t].weight[at] : 1;
-			if (moment->task >= 0)
-				continue;
-			for (int64 at = moment->target; at < end; at++)
-				size += event_is_target(data, t, at);
-			for (int64 at = moment->target; at < end; at++)
-				if (event_is_target(data, t, at))
-					weight[kind == NN_NEXT_ITEM ? data->events->item[at] : event_class(data, t, at)] += 1.0 / size;
-		}
-		trainer->constant[t] = entropy(weight, n);
-		if (!(trainer->constant[t] > MIN_CONSTANT))
+		trainer->constant[SPLIT_TRAIN][t] = entropy(training, n);
+		if (!(trainer->constant[SPLIT_TRAIN][t] > MIN_CONSTANT))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),
 					 errmsg("task \"%s\" has nothing to tell apart before the hold-out", task->name),
 					 errdetail("All of its training samples have the same %s.",
 							   kind == NN_NEXT_ITEM ? "item" : "label"),
 					 errhint("Give it samples of both kinds, or drop the task.")));
-		base_rate[t] = kind == NN_BINARY || kind == NN_RANK ? weight[1] / (weight[0] + weight[1]) : 0;
-		pfree(weight);
-		job_check();
+		base_rate[t] = kind == NN_BINARY || kind == NN_RANK ? training[1] / (training[0] + training[1]) : 0;
+		for (Split split = SPLIT_STOP; split <= SPLIT_REPORT; split++)
+		{
+			double	   *weight = count_targets(trainer, t, split, n);
+
+			trainer->constant[split][t] = cross_entropy(weight, training, n);
+			pfree(weight);
+		}
+		pfree(training);
 	}
 }
 
@@ -226,7 +265,7 @@ make_network(Trainer *trainer)
 	*trainer->balanced = *trainer->config;
 	for (int t = 0; t < model->n_tasks; t++)
 	{
-		trainer->balanced->task[t].weight /= trainer->constant[t];
+		trainer->balanced->task[t].weight /= trainer->constant[SPLIT_TRAIN][t];
 		trainer->ratio[t] = NAN;
 	}
 
@@ -334,7 +373,7 @@ train_step(Epoch *epoch, const Stretch *const *stretches, int n, int64 *events)
 	trainer_run(trainer, batch, true, &acts);
 	for (int t = 0; t < trainer->config->n_task; t++)
 	{
-		double		ratio = acts.task[t].loss / trainer->constant[t];
+		double		ratio = acts.task[t].loss / trainer->constant[SPLIT_TRAIN][t];
 
 		/* until the first evaluation a running mean is the best we know */
 		if (batch->samples[t].n > 0 && !trainer->evaluated)

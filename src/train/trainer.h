@@ -31,7 +31,8 @@ typedef struct Trainer
 	Batches    *batches;
 	uint8	   *trained[2];		/* [tables]: was row 0, row 1 ever touched? */
 	uint64		random;
-	double		constant[NN_MAX_TASKS]; /* loss of the best constant on training data */
+	double		constant[SPLIT_REPORT + 1][NN_MAX_TASKS];	/* loss of the best constant of training
+															 * data, on each split */
 	double		ratio[NN_MAX_TASKS];	/* latest loss over constant; NAN: not known */
 	bool		evaluated;		/* ratio is of the hold-out, not a running mean */
 } Trainer;
