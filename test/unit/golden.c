@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "nn/nn.h"
+#include "tap.h"
 
 #define OUTPUT_LIMIT 1e-5
 #define GRADIENT_LIMIT 1e-4
@@ -122,17 +123,12 @@ compare(golden *g, int kind, const char *name, const float *got, int64_t n)
 	}
 	for (int64_t j = 0; j < n; j++)
 	{
-		double		d = fabs((double) got[j] - want[j]);
-
-		/* also true for a NaN */
-		if (!(d <= difference))
-			difference = d;
+		difference = worse(difference, fabs((double) got[j] - want[j]));
 		size = fmax(size, fabs(want[j]));
 	}
-	difference /= size + 1e-6;
-	if (!(difference <= g->worst[kind]))
-		g->worst[kind] = difference;
-	if (!(difference <= (kind == GRADIENT ? GRADIENT_LIMIT : OUTPUT_LIMIT)))
+	difference = worse(0.0, difference / (size + 1e-6));
+	g->worst[kind] = worse(g->worst[kind], difference);
+	if (difference > (kind == GRADIENT ? GRADIENT_LIMIT : OUTPUT_LIMIT))
 		printf("# %s: \"%s\" is off by %.2e\n", g->name, name, difference);
 }
 
@@ -426,7 +422,7 @@ main(int argc, char **argv)
 		double		limit = kind == GRADIENT ? GRADIENT_LIMIT : OUTPUT_LIMIT;
 
 		printf("%-12s largest error %.1e, limit %.0e\n", kind_name[kind], worst[kind], limit);
-		failed |= !(worst[kind] <= limit);
+		failed |= worst[kind] > limit;
 	}
 	return failed;
 }

@@ -63,6 +63,13 @@ is_close(double got, double want, double tolerance, const char *name,...)
 	return passed;
 }
 
+/* The larger of two errors; a NaN, which comparisons would lose, is infinite. */
+static inline double
+worse(double x, double y)
+{
+	return isnan(x) || isnan(y) ? INFINITY : x > y ? x : y;
+}
+
 /* The exit status: 0 when all planned tests ran and passed. */
 static inline int
 done(void)

@@ -230,13 +230,6 @@ make_run(bool backward)
 	return (nn_run) {.config = &config,.layout = &layout,.param = param,.backward = backward};
 }
 
-/* Larger of two; NaN is the largest. */
-static double
-worse(double x, double y)
-{
-	return isnan(y) || y > x ? (isnan(y) ? INFINITY : y) : x;
-}
-
 static void
 load_config(const char *json, uint64_t seed)
 {

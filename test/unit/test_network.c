@@ -288,11 +288,7 @@ difference(const float *got, const double *want, int64_t n, double *size)
 	*size = 0.0;
 	for (int64_t j = 0; j < n; j++)
 	{
-		double		d = fabs(got[j] - want[j]);
-
-		/* also true for a NaN */
-		if (!(d <= worst))
-			worst = d;
+		worst = worse(worst, fabs(got[j] - want[j]));
 		*size = fmax(*size, fabs(want[j]));
 	}
 	return worst;
@@ -384,11 +380,9 @@ against_naive(const char *what, const char *json, int B, int flags, const nn_dro
 		 * their rounding.
 		 */
 		d /= 1e-4 * size + 1e-8;
-		if (!(d <= worst))
-		{
-			worst = d;
+		if (worse(worst, d) > worst)
 			worst_tensor = i;
-		}
+		worst = worse(worst, d);
 	}
 	if (!ok(worst < 1.0, "%s: gradients of %d tensors", what, layout.n))
 		printf("# %s is off by %.2e of what is allowed\n", layout.tensor[worst_tensor].name, worst);
@@ -397,7 +391,7 @@ against_naive(const char *what, const char *json, int B, int flags, const nn_dro
 	nn_grad_clear(&grad, &layout);
 	worst = 0.0;
 	for (size_t j = 0; j < layout.floats; j++)
-		worst = fmax(worst, fabs(grad.value[j]));
+		worst = worse(worst, fabs(grad.value[j]));
 	ok(worst == 0.0, "%s: nothing is left of a cleared gradient", what);
 }
 
@@ -455,10 +449,10 @@ test_kernels(void)
 	nn_vector_tanh((size_t) n, x, t);
 	for (int j = 0; j < n; j++)
 	{
-		worst[0] = fmax(worst[0], fabs(e[j] / exp(x[j]) - 1.0));
-		worst[1] = fmax(worst[1], fabs(s[j] * (1.0 + exp(-(double) x[j])) - 1.0));
+		worst[0] = worse(worst[0], fabs(e[j] / exp(x[j]) - 1.0));
+		worst[1] = worse(worst[1], fabs(s[j] * (1.0 + exp(-(double) x[j])) - 1.0));
 		if (x[j] != 0.0f)
-			worst[2] = fmax(worst[2], fabs(t[j] / tanh(x[j]) - 1.0));
+			worst[2] = worse(worst[2], fabs(t[j] / tanh(x[j]) - 1.0));
 	}
 	is_close(worst[0], 0.0, 2e-7, "exp, relative error");
 	is_close(worst[1], 0.0, 4e-7, "sigmoid, relative error");
@@ -516,7 +510,7 @@ test_product(nn_form form, int m, int n, int k, bool add)
 			for (int l = 0; l < k; l++)
 				want += (double) (form == NN_ATB ? a[l * lda + i] : a[i * lda + l]) *
 					(form == NN_ABT ? b[j * ldb + l] : b[l * ldb + j]);
-			worst = fmax(worst, fabs(c[i * ldc + j] - want) / sqrt(k + 1.0));
+			worst = worse(worst, fabs(c[i * ldc + j] - want) / sqrt(k + 1.0));
 		}
 	for (int i = 0; i <= m; i++)
 		if (c[i * ldc + n] != 2.0f)
@@ -578,7 +572,7 @@ test_serving(const char *json)
 		nn_item_encode(&config, &layout, param, item, j, e);
 		for (int k = 0; k < config.E; k++)
 			want += (double) query[k] * e[k];
-		worst = fmax(worst, fabs(scores[j] - want));
+		worst = worse(worst, fabs(scores[j] - want));
 	}
 	is_close(worst, 0.0, 1e-5, "scores are inner products of encodings");
 }
@@ -640,7 +634,7 @@ test_init(void)
 		block = param + layout.tensor[layout.lstm[0].weight_hidden].offset + gate * 25;
 		for (int i = 0; i < 5; i++)
 			for (int j = 0; j < 5; j++)
-				worst = fmax(worst, fabs(nn_vector_dot(5, block + 5 * i, block + 5 * j) - (i == j)));
+				worst = worse(worst, fabs(nn_vector_dot(5, block + 5 * i, block + 5 * j) - (i == j)));
 	}
 	is_close(worst, 0.0, 1e-6, "recurrent blocks are orthogonal");
 	block = param + layout.tensor[layout.lstm[0].bias].offset;
