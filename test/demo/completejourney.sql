@@ -10,15 +10,16 @@ SELECT dupn_create_model('journey', events => 'completejourney.events',
 	profile => 'completejourney.households', profile_key => 'household_id',
 	profile_columns => '{age,income,household_size}', timezone => 'America/New_York',
 	options => '{"holdout": "2017-12-01 00:00:00-05", "hidden": 48, "attention": [32, 16], "max_events": 50,
-		"learning_rate": 2e-3, "epochs": 3}');
-SELECT dupn_add_task('journey', 'next', 'next_item');
-SELECT dupn_add_task('journey', 'price_level', 'multiclass', label => 'price', options => '{"levels": 5}');
+		"learning_rate": 2e-3, "epochs": 3}') \g /dev/null
+SELECT dupn_add_task('journey', 'next', 'next_item') \g /dev/null
+SELECT dupn_add_task('journey', 'price_level', 'multiclass', label => 'price', options => '{"levels": 5}') \g /dev/null
 SELECT dupn_add_task('journey', 'redeemed', 'binary', samples => 'completejourney.mailings', label => 'redeemed',
-	options => '{"time_column": "start", "hidden": [16]}');
+	options => '{"time_column": "start", "hidden": [16]}') \g /dev/null
 \timing on
 CALL dupn_run('journey', 'train');
 \timing off
-SELECT message FROM dupn_jobs WHERE model = 'journey' ORDER BY job_id DESC LIMIT 1 \gx
+SELECT message FROM dupn_jobs WHERE model = 'journey' ORDER BY job_id DESC LIMIT 1 \gset
+\echo :message
 SELECT task, metric, round(value::numeric, 4) AS value, baseline, round(baseline_value::numeric, 4) AS baseline_value,
 	round(difference_low::numeric, 4) AS difference_low, round(difference_high::numeric, 4) AS difference_high
 FROM dupn_metrics WHERE model = 'journey' AND slice = 'all' AND metric IN ('hr@20', 'auc', 'accuracy')

@@ -1,12 +1,13 @@
 -- A simulated shop: declare, estimate, train, and read what was learned.
-\timing on
 \echo '-- inventing a shop: 1000 users, 20 days'
+\timing off
 \set shop shop
 \ir ../simulator/simulator.sql
+\timing on
 CALL shop.simulate(1000, 20, 1);
+\timing off
 RESET search_path;
 ANALYZE;
-\timing off
 SELECT (SELECT count(*) FROM shop.events) AS events, (SELECT count(*) FROM shop.products) AS products,
 	(SELECT count(*) FROM shop.impressions) AS impressions;
 
@@ -16,22 +17,23 @@ SELECT dupn_create_model('shop', events => 'shop.events', user_column => 'user_i
 	catalog => 'shop.products', catalog_key => 'id',
 	profile => 'shop.customers', profile_key => 'id', profile_columns => '{age_band,gender}',
 	context_columns => '{query_category}', timezone => 'UTC',
-	options => '{"hidden": 48, "attention": [32, 16], "max_events": 50, "learning_rate": 2e-3, "epochs": 4,
-		"encodings": {"query_category": {"table": "category_id"}}}');
-SELECT dupn_add_task('shop', 'next', 'next_item');
+	options => '{"hidden": 48, "attention": [32, 16], "max_events": 50, "learning_rate": 3e-3, "decay": 0.8, "dropout": 0.2, "epochs": 6,
+		"encodings": {"query_category": {"table": "category_id"}}}') \g /dev/null
+SELECT dupn_add_task('shop', 'next', 'next_item') \g /dev/null
 SELECT dupn_add_task('shop', 'price_level', 'multiclass', label => 'price',
-	options => '{"levels": 5, "within": "category_id", "where": {"action": "buy"}}');
+	options => '{"levels": 5, "within": "category_id", "where": {"action": "buy"}}') \g /dev/null
 SELECT dupn_add_task('shop', 'click', 'binary', samples => 'shop.impressions', label => 'clicked',
-	options => '{"time_column": "shown_at", "hidden": [32]}');
+	options => '{"time_column": "shown_at", "hidden": [32]}') \g /dev/null
 
 \echo '-- what will it cost?'
-SELECT quantity, value, unit, remark FROM dupn_estimate('shop');
+SELECT quantity, round(value::numeric, 1) AS value, unit, remark FROM dupn_estimate('shop');
 
 \echo '-- training'
 \timing on
 CALL dupn_run('shop', 'train');
 \timing off
-SELECT message FROM dupn_jobs WHERE model = 'shop' ORDER BY job_id DESC LIMIT 1 \gx
+SELECT message FROM dupn_jobs WHERE model = 'shop' ORDER BY job_id DESC LIMIT 1 \gset
+\echo :message
 
 \echo '-- is it any good?  Each metric beside the best simple baseline on the same samples'
 SELECT task, metric, round(value::numeric, 4) AS value, baseline, round(baseline_value::numeric, 4) AS baseline_value,

@@ -6,12 +6,13 @@ SET client_min_messages = warning;
 SELECT dupn_create_model('taobao', events => 'taobao.events',
 	user_column => 'user_id', time_column => 'occurred_at',
 	item_columns => '{item_id,category_id}', behavior_columns => '{action}', timezone => 'Asia/Shanghai',
-	options => '{"holdout": "2017-12-03 00:00:00+08", "hidden": 48, "attention": [32, 16], "epochs": 3}');
-SELECT dupn_add_task('taobao', 'next', 'next_item');
+	options => '{"holdout": "2017-12-03 00:00:00+08", "hidden": 48, "attention": [32, 16], "epochs": 3}') \g /dev/null
+SELECT dupn_add_task('taobao', 'next', 'next_item') \g /dev/null
 \timing on
 CALL dupn_run('taobao', 'train');
 \timing off
-SELECT message FROM dupn_jobs WHERE model = 'taobao' ORDER BY job_id DESC LIMIT 1 \gx
+SELECT message FROM dupn_jobs WHERE model = 'taobao' ORDER BY job_id DESC LIMIT 1 \gset
+\echo :message
 SELECT metric, slice, round(value::numeric, 4) AS value, baseline, round(baseline_value::numeric, 4) AS baseline_value,
 	round(difference_low::numeric, 4) AS difference_low, round(difference_high::numeric, 4) AS difference_high
 FROM dupn_metrics WHERE model = 'taobao' AND metric = 'hr@20' ORDER BY slice;
