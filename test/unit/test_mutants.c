@@ -583,7 +583,7 @@ test_stored_vectors(void)
 	for (int t = 0; t < config.n_task; t++)
 	{
 		nn_samples	samples = w.batch.samples[t];
-		nn_task_acts head;
+		nn_task_acts head = {0};
 		int			columns = t == 3 ? 3 : t == 4 ? J : 1;
 
 		samples.label = NULL;
@@ -757,6 +757,8 @@ test_batch_check(void)
 	BREAK(next->extra_offsets = NULL);
 	BREAK(w.extra[0] = 4);
 	BREAK(w.extra[7] = J);
+	BREAK(w.extra[1] = 4);		/* shared, and nobody's target */
+	BREAK(w.extra[1] = J);
 	BREAK(w.extra[7] = 7);		/* twice */
 	FINE(w.target[4] = 4; w.hidden[3] = 0);
 	BREAK(next->hidden = NULL);
@@ -790,6 +792,23 @@ test_batch_check(void)
 	BREAK(memset(b, 0, sizeof(*b)); b->views = -1);
 	ok(refused == tried, "%d of %d altered batches are judged rightly", refused, tried);
 	restore();
+}
+
+/* As many rows as there may be, and one more; without features nothing else is looked at. */
+static void
+test_most_rows(void)
+{
+	static const nn_config bare;
+	static const int64_t offsets[] = {0, INT32_MAX};
+	static const int32_t sequence[] = {0, 0};
+	static const int32_t length[] = {INT32_MAX, 1};
+	static const int64_t view_offsets[] = {0, INT32_MAX, (int64_t) INT32_MAX + 1};
+	nn_batch	batch = {.sequences = 1,.offsets = offsets,.views = 1,.view_sequence = sequence,
+	.view_length = length,.view_offsets = view_offsets};
+
+	ok(nn_batch_check(&bare, &batch) == NN_OK, "the most rows of all views");
+	batch.views = 2;
+	ok(nn_batch_check(&bare, &batch) == NN_BAD_BATCH, "one row more");
 }
 
 /* A batch without sequences, and one without views. */
@@ -932,12 +951,13 @@ test_init(void)
 int
 main(void)
 {
-	plan(68);
+	plan(70);
 	test_dropout();
 	test_products();
 	test_vectors();
 	test_stored_vectors();
 	test_batch_check();
+	test_most_rows();
 	test_empty();
 	test_memory();
 	test_init();

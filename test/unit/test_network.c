@@ -67,7 +67,9 @@ random_ids(const nn_feature *feature, int64_t n)
 	return ids;
 }
 
+/* kinds of batches */
 #define SAMPLED 1				/* extras, hidden columns and log_q */
+#define SINGLE 2				/* one sample of each task */
 
 static void
 random_next(const nn_config *config, const nn_task *task, int flags, nn_samples *samples)
@@ -224,7 +226,7 @@ random_batch(const nn_config *config, int B, int flags, nn_batch *batch)
 	for (int f = 0; f < config->n_feature[NN_CONTEXT]; f++)
 		batch->context[f] = random_ids(&config->feature[NN_CONTEXT][f], V);
 	for (int t = 0; t < config->n_task && V > 0; t++)
-		random_samples(config, t, 6, V, flags, &batch->samples[t]);
+		random_samples(config, t, flags & SINGLE ? 1 : 6, V, flags, &batch->samples[t]);
 }
 
 /* ------------------------------------------------------------------------
@@ -422,6 +424,10 @@ test_against_naive(void)
 	against_naive("both directions, dropout",
 				  "{" SIZES ", \"bidirectional\": true, " ITEMS ", " PROPERTIES ", " TIME ", " WHO ", " TASKS "}",
 				  4, SAMPLED, &dropout);
+	against_naive("one sample of each task, one candidate feature",
+				  "{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 3, \"features\": 2},"
+				  " {\"name\": \"price\", \"kind\": \"multiclass\", \"classes\": 3}, {\"name\": \"next\", \"kind\": \"next_item\"}]}",
+				  2, SINGLE, NULL);
 	against_naive("one sequence", "{" SIZES ", " ITEMS ", " PROPERTIES ", " TASKS "}", 1, 0, NULL);
 	against_naive("nothing", "{" SIZES ", " ITEMS ", " PROPERTIES ", " TIME ", " WHO ", " TASKS "}", 0, 0, NULL);
 }
@@ -754,7 +760,7 @@ test_bad_batches(void)
 int
 main(void)
 {
-	plan(195);
+	plan(205);
 	test_against_naive();
 	test_kernels();
 	test_products();
