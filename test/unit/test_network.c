@@ -381,7 +381,7 @@ against_naive(const char *what, const char *json, int B, int flags, const nn_dro
 		 * are on for all events: softmax ignores a constant), what is left is
 		 * their rounding.
 		 */
-		d /= 1e-4 * size + 1e-8;
+		d /= 1e-4 * size + 1e-7;
 		if (worse(worst, d) > worst)
 			worst_tensor = i;
 		worst = worse(worst, d);
