@@ -22,40 +22,38 @@
 #define PRIOR			2.0		/* pseudo-counts */
 #define COUNTS			5		/* of repeat.count */
 
-/* b_j: log of an item's share of the events over that of an average item, which
- * the bias of its key alone carries; rare items share one, and so do those of
- * after the cut, of which nothing is known.  Returns the number of known items. */
+/*
+ * b_j: log of an item's share of the events over that of an average item, which
+ * the bias of its key alone carries.  Items that share an id of the key share
+ * one, the mean of theirs: those of a hash bucket, and the rare ones with those
+ * of after the cut, of which nothing is known.  Returns the number of known
+ * items.
+ */
 static int64
 start_item_bias(const Dataset *data, const nn_layout *layout, int t, float *param)
 {
 	const Catalogue *catalogue = &data->catalogue;
 	const nn_tensor *tensor = &layout->tensor[layout->task[t].item_bias[0]];
 	const int32 *id = catalogue->feature[0].values;
+	double	   *events = palloc0_array_huge(double, tensor->rows);	/* by id */
+	double	   *items = palloc0_array_huge(double, tensor->rows);
 	int64		n = 0;
-	double		events = 0;
-	double		rare_events = 0;
-	double		rare = 0;
-	double		average;
+	double		total = 0;
 
 	for (int64 j = 0; j < catalogue->n; j++)
 	{
 		if (!data->known[j])
 			continue;
 		n++;
-		events += catalogue->count[j];
-		if (id[j] < ID_FIRST)
-		{
-			rare_events += catalogue->count[j];
-			rare += 1;
-		}
+		total += catalogue->count[j];
+		events[id[j]] += catalogue->count[j];
+		items[id[j]] += 1;
 	}
-	if (n == 0)
-		return 0;
-	average = (events + 0.5 * n) / n;
-	param[tensor->offset + ID_UNKNOWN] = (float) log((rare_events / Max(rare, 1) + 0.5) / average);
-	for (int64 j = 0; j < catalogue->n; j++)
-		if (data->known[j] && id[j] >= ID_FIRST)
-			param[tensor->offset + id[j]] = (float) log((catalogue->count[j] + 0.5) / average);
+	for (int64 i = ID_UNKNOWN; n > 0 && i < tensor->rows; i++)
+		param[tensor->offset + i] =
+			(float) log((events[i] / Max(items[i], 1) + 0.5) / ((total + 0.5 * n) / n));
+	pfree(events);
+	pfree(items);
 	return n;
 }
 
