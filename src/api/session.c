@@ -40,7 +40,7 @@ session_get(ModelImage *image)
 
 	session = MemoryContextAllocZero(image->context, sizeof(Session));
 	session->image = image;
-	session->events = event_table(&image->set, image->context);
+	session->events = event_table(image->context);
 	session->builder = batch_builder(&image->set, image->context);
 	session->run.config = &image->config;
 	session->run.layout = &image->layout;

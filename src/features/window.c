@@ -51,7 +51,7 @@ id_column_append(IdColumn *column, MemoryContext context, bool multi, int64 row,
 }
 
 EventTable *
-event_table(const FeatureSet *set, MemoryContext context)
+event_table(MemoryContext context)
 {
 	EventTable *table = MemoryContextAllocZero(context, sizeof(EventTable));
 

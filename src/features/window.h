@@ -49,7 +49,7 @@ typedef struct EventRow
 	int32		id[2][NN_MAX_FEATURES][NN_MAX_BAG];
 } EventRow;
 
-extern EventTable *event_table(const FeatureSet *set, MemoryContext context);
+extern EventTable *event_table(MemoryContext context);
 extern void event_table_reset(EventTable *table);
 extern void event_table_append(EventTable *table, const FeatureSet *set, const EventRow *row);
 

@@ -244,7 +244,7 @@ encode_events(Build *build)
 {
 	Dataset    *data = build->data;
 	const FeatureSet *set = data->set;
-	EventTable *table = event_table(set, data->context);
+	EventTable *table = event_table(data->context);
 	EventRow   *event = palloc(sizeof(EventRow));
 	int64	   *order = NULL;
 	RawItem   **items = NULL;

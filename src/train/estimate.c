@@ -80,7 +80,7 @@ warn(Estimate *e, const char *text)
 
 /* One row of float8 columns; NULL is 0. */
 static void
-count(Estimate *e, const char *sql, double *values, int n)
+count(const char *sql, double *values, int n)
 {
 	MemoryContext old = CurrentMemoryContext;
 
@@ -113,14 +113,14 @@ count_events(Estimate *e)
 	double		rows;
 
 	/* sum over a user's events of how many events of the window lie before each */
-	count(e, psprintf("SELECT pg_catalog.sum(n)" CAST ", pg_catalog.count(*)" CAST ", pg_catalog.max(n)" CAST ","
-					  " pg_catalog.sum(CASE WHEN n OPERATOR(pg_catalog.<=) %d"
-					  " THEN n" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) 2"
-					  " ELSE %d" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) %d OPERATOR(pg_catalog./) 2) END)"
-					  " FROM (SELECT pg_catalog.count(*) AS n FROM %s e WHERE %s IS NOT NULL AND %s IS NOT NULL"
-					  " AND %s IS NOT NULL AND pg_catalog.isfinite(%s) GROUP BY %s) u",
-					  e->model->options.max_events, e->model->options.max_events, e->model->options.max_events,
-					  relations->events, user, time, item, time, user), v, 4);
+	count(psprintf("SELECT pg_catalog.sum(n)" CAST ", pg_catalog.count(*)" CAST ", pg_catalog.max(n)" CAST ","
+				   " pg_catalog.sum(CASE WHEN n OPERATOR(pg_catalog.<=) %d"
+				   " THEN n" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) 2"
+				   " ELSE %d" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) %d OPERATOR(pg_catalog./) 2) END)"
+				   " FROM (SELECT pg_catalog.count(*) AS n FROM %s e WHERE %s IS NOT NULL AND %s IS NOT NULL"
+				   " AND %s IS NOT NULL AND pg_catalog.isfinite(%s) GROUP BY %s) u",
+				   e->model->options.max_events, e->model->options.max_events, e->model->options.max_events,
+				   relations->events, user, time, item, time, user), v, 4);
 	e->events = v[0];
 	e->users = v[1];
 	e->pairs = v[3];
@@ -130,10 +130,10 @@ count_events(Estimate *e)
 	if (e->users > 10 && v[2] > e->events / 10)
 		warn(e, psprintf("one user has %.0f %% of the events: a guest account or a robot?", 100 * v[2] / e->events));
 
-	count(e, psprintf("SELECT pg_catalog.count(*)" CAST ", pg_catalog.count(DISTINCT %s)" CAST ","
-					  " pg_catalog.count(*) FILTER (WHERE %s OPERATOR(pg_catalog.>) pg_catalog.now() AND pg_catalog.isfinite(%s))" CAST ","
-					  " CASE WHEN pg_catalog.min(%s) OPERATOR(pg_catalog.=) pg_catalog.max(%s) THEN 1 ELSE 0 END" CAST
-					  " FROM %s e", item, time, time, time, time, relations->events), v, 4);
+	count(psprintf("SELECT pg_catalog.count(*)" CAST ", pg_catalog.count(DISTINCT %s)" CAST ","
+				   " pg_catalog.count(*) FILTER (WHERE %s OPERATOR(pg_catalog.>) pg_catalog.now() AND pg_catalog.isfinite(%s))" CAST ","
+				   " CASE WHEN pg_catalog.min(%s) OPERATOR(pg_catalog.=) pg_catalog.max(%s) THEN 1 ELSE 0 END" CAST
+				   " FROM %s e", item, time, time, time, time, relations->events), v, 4);
 	rows = v[0];
 	e->items = v[1];
 	if (v[2] > 0)
@@ -147,7 +147,7 @@ count_events(Estimate *e)
 		warn(e, psprintf("few events: below %d counting does as well as learning", FEW_EVENTS));
 	if (relations->catalog != NULL)
 	{
-		count(e, psprintf("SELECT pg_catalog.count(*)" CAST " FROM %s c", relations->catalog), v, 1);
+		count(psprintf("SELECT pg_catalog.count(*)" CAST " FROM %s c", relations->catalog), v, 1);
 		add_row(e, "items", Max(e->items, v[0]), "items", psprintf("%.0f of them in events", e->items));
 		e->items = Max(e->items, v[0]);
 	}
@@ -181,11 +181,11 @@ count_vocabularies(Estimate *e)
 					e->set->f[NN_ITEM][feature->shares].vocab : ID_FIRST;
 				continue;
 			}
-			count(e, psprintf("SELECT pg_catalog.count(*)" CAST " FROM (SELECT v FROM"
-							  " (SELECT %s AS v FROM %s r) x WHERE v IS NOT NULL GROUP BY v"
-							  " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) " INT64_FORMAT ") y",
-							  feature->multi ? psprintf("pg_catalog.unnest(%s)", column) : column, relation,
-							  feature->source == FROM_EVENTS ? feature->min_count : 1), &n, 1);
+			count(psprintf("SELECT pg_catalog.count(*)" CAST " FROM (SELECT v FROM"
+						   " (SELECT %s AS v FROM %s r) x WHERE v IS NOT NULL GROUP BY v"
+						   " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) " INT64_FORMAT ") y",
+						   feature->multi ? psprintf("pg_catalog.unnest(%s)", column) : column, relation,
+						   feature->source == FROM_EVENTS ? feature->min_count : 1), &n, 1);
 			feature->vocab = ID_FIRST + (int64) n;
 			if (g == NN_PROPERTY && f == 0 && n < 2)
 				warn(e, psprintf("\"%s\" has one value only: it says nothing", feature->name));
@@ -297,7 +297,7 @@ count_task(Estimate *e, int t)
 						 boolean ? "false" : label,
 						 boolean ? "" : CAST " OPERATOR(pg_catalog.<>) ALL ('{0,1}'::pg_catalog.float8[])",
 						 task->samples);
-		count(e, sql.data, v, 3);
+		count(sql.data, v, 3);
 		add_row(e, samples, v[0], "rows", v[0] > 0 ? psprintf("%.2f %% positive", 100 * v[1] / v[0]) : NULL);
 		add_row(e, psprintf("positives of %s", task->name), v[1], "rows", NULL);
 		if (v[2] > 0)
@@ -313,7 +313,7 @@ count_task(Estimate *e, int t)
 						 label, label, task->samples ? psprintf("%s e", task->samples) : stream(e));
 		if (task->options.where != NULL)
 			append_where(&sql, e->set, task->options.where);
-		count(e, sql.data, v, 2);
+		count(sql.data, v, 2);
 		add_row(e, samples, v[0], "rows", psprintf("%.0f different values of %s", v[1], task->label));
 		if (v[1] < 2)
 			warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
@@ -327,7 +327,7 @@ count_task(Estimate *e, int t)
 		{
 			appendStringInfo(&sql, "SELECT pg_catalog.count(*)" CAST " FROM %s WHERE true", stream(e));
 			append_where(&sql, e->set, task->options.where);
-			count(e, sql.data, v, 1);
+			count(sql.data, v, 1);
 			if (v[0] == 0)
 				warn(e, psprintf("task \"%s\": no event fits its \"where\"", task->name));
 		}

@@ -319,7 +319,7 @@ grouped_auc_metric(const Judged *judged, uint64 seed, Metrics *metrics)
 }
 
 void
-judge(const Judged *judged, const ModelTask *task, int classes, uint64 seed, Metrics *metrics)
+judge(const Judged *judged, const ModelTask *task, uint64 seed, Metrics *metrics)
 {
 	char		name[32];
 

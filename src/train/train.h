@@ -233,7 +233,7 @@ typedef struct Judged
 } Judged;
 
 /* evaluate.c: turn per-sample results into metrics with intervals. */
-extern void judge(const Judged *judged, const ModelTask *task, int classes, uint64 seed, Metrics *metrics);
+extern void judge(const Judged *judged, const ModelTask *task, uint64 seed, Metrics *metrics);
 
 /* baseline.c: add a Results per baseline for the reported moments of a task. */
 extern void baselines(const Dataset *data, const Moments *moments, int task, Judged *judged);

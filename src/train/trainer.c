@@ -593,8 +593,7 @@ report(Trainer *trainer, Metrics *metrics)
 		}
 		job_progress("baselines", 0.9, 0, trainer_ratios_json(trainer));
 		baselines(trainer->data, trainer->moments, t, &judged[t]);
-		judge(&judged[t], &trainer->model->task[t], trainer->config->task[t].classes,
-			  (uint64) trainer->model->options.seed, metrics);
+		judge(&judged[t], &trainer->model->task[t], (uint64) trainer->model->options.seed, metrics);
 	}
 }
 
