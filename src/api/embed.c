@@ -96,8 +96,7 @@ add_row(EmbedState *state, EmbedRow *row)
 		if (state->n > state->room / 2)
 		{
 			state->room = Max(2 * state->room, 2 * state->max_rows);
-			state->rows = state->rows ? repalloc_huge(state->rows, sizeof(EmbedRow *) * state->room) :
-				MemoryContextAlloc(state->memory, sizeof(EmbedRow *) * state->room);
+			state->rows = array_resize(state->rows, state->room, sizeof(EmbedRow *), state->memory);
 		}
 	}
 	state->rows[state->n++] = row;

@@ -10,7 +10,6 @@
  */
 #include "features/window.h"
 
-#include "utils/memutils.h"
 
 typedef struct GrowingIds
 {
@@ -51,24 +50,29 @@ struct BatchBuilder
 		if ((n) > (capacity)) \
 		{ \
 			(capacity) = Max((n), 2 * (capacity)); \
-			(array) = (array) ? repalloc_huge((array), mul_size((capacity), sizeof(*(array)))) : \
-				MemoryContextAllocHuge((builder)->context, mul_size((capacity), sizeof(*(array)))); \
+			(array) = array_resize((array), (capacity), sizeof(*(array)), (builder)->context); \
 		} \
 	} while (0)
+
+static void
+reserve_views(BatchBuilder *builder)
+{
+	int64		n = builder->views_capacity;
+
+	builder->view_sequence = array_resize(builder->view_sequence, n, sizeof(int32), builder->context);
+	builder->view_length = array_resize(builder->view_length, n, sizeof(int32), builder->context);
+	builder->view_offsets = array_resize(builder->view_offsets, n + 1, sizeof(int64), builder->context);
+}
 
 BatchBuilder *
 batch_builder(const FeatureSet *set, MemoryContext context)
 {
 	BatchBuilder *builder = MemoryContextAllocZero(context, sizeof(BatchBuilder));
-	int64		unused = 0;
-
 	builder->set = set;
 	builder->context = context;
 	RESERVE(builder, builder->offsets, builder->offsets_capacity, 16);
-	RESERVE(builder, builder->view_offsets, unused, 16);
-	builder->views_capacity = 15;
-	builder->view_sequence = MemoryContextAlloc(context, sizeof(int32) * 15);
-	builder->view_length = MemoryContextAlloc(context, sizeof(int32) * 15);
+	builder->views_capacity = 16;
+	reserve_views(builder);
 	batch_reset(builder);
 	return builder;
 }
@@ -224,12 +228,7 @@ batch_add_view(BatchBuilder *builder, int length, TimestampTz now,
 	if (view >= builder->views_capacity)
 	{
 		builder->views_capacity *= 2;
-		builder->view_sequence = repalloc_huge(builder->view_sequence,
-											   sizeof(int32) * builder->views_capacity);
-		builder->view_length = repalloc_huge(builder->view_length,
-											 sizeof(int32) * builder->views_capacity);
-		builder->view_offsets = repalloc_huge(builder->view_offsets,
-											  sizeof(int64) * (builder->views_capacity + 1));
+		reserve_views(builder);
 	}
 	builder->view_sequence[view] = builder->batch.sequences - 1;
 	builder->view_length[view] = length;

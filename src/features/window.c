@@ -11,39 +11,31 @@
 
 static const nn_group event_groups[2] = {NN_ITEM, NN_PROPERTY};
 
-/* repalloc for arrays that may pass 1 GB */
-static void *
-enlarge(MemoryContext context, void *array, int64 capacity, size_t width)
+void *
+array_resize(void *array, int64 capacity, size_t width, MemoryContext context)
 {
 	size_t		size = mul_size(Max(capacity, 1), width);
 
 	return array ? repalloc_huge(array, size) : MemoryContextAllocHuge(context, size);
 }
 
-static void
-id_column_reserve(IdColumn *column, MemoryContext context, int64 n)
-{
-	if (n <= column->values_capacity)
-		return;
-	column->values_capacity = Max(n, column->values_capacity * 2);
-	column->values = enlarge(context, column->values, column->values_capacity, sizeof(int32));
-}
-
-/* Append row number `row` with n ids. */
-static void
+void
 id_column_append(IdColumn *column, MemoryContext context, bool multi, int64 row,
 				 const int32 *ids, int n)
 {
-	id_column_reserve(column, context, column->n_values + n);
+	if (column->n_values + n > column->values_capacity)
+	{
+		column->values_capacity = Max(column->n_values + n, Max(64, column->values_capacity * 2));
+		column->values = array_resize(column->values, column->values_capacity, sizeof(int32), context);
+	}
 	memcpy(column->values + column->n_values, ids, sizeof(int32) * n);
 	column->n_values += n;
 	if (!multi)
 		return;
 	if (row + 2 > column->offsets_capacity)
 	{
-		column->offsets_capacity = Max(row + 2, column->offsets_capacity * 2);
-		column->offsets = enlarge(context, column->offsets, column->offsets_capacity,
-								  sizeof(int64));
+		column->offsets_capacity = Max(row + 2, Max(64, column->offsets_capacity * 2));
+		column->offsets = array_resize(column->offsets, column->offsets_capacity, sizeof(int64), context);
 	}
 	if (row == 0)
 		column->offsets[0] = 0;
@@ -76,8 +68,8 @@ event_table_append(EventTable *table, const FeatureSet *set, const EventRow *row
 	if (at == table->capacity)
 	{
 		table->capacity = Max(128, table->capacity * 2);
-		table->time = enlarge(table->context, table->time, table->capacity, sizeof(TimestampTz));
-		table->item = enlarge(table->context, table->item, table->capacity, sizeof(int32));
+		table->time = array_resize(table->time, table->capacity, sizeof(TimestampTz), table->context);
+		table->item = array_resize(table->item, table->capacity, sizeof(int32), table->context);
 	}
 	table->time[at] = row->time;
 	table->item[at] = row->item;

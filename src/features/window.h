@@ -18,6 +18,9 @@
 
 #include "features/feature.h"
 
+/* Room for `capacity` elements: of an array that is there already, or NULL; it may pass 1 GB. */
+extern void *array_resize(void *array, int64 capacity, size_t width, MemoryContext context);
+
 /* A growable column of ids; offsets only for multi-hot features. */
 typedef struct IdColumn
 {
@@ -27,6 +30,10 @@ typedef struct IdColumn
 	int64	   *offsets;		/* [n + 1], NULL for scalar features */
 	int64		offsets_capacity;
 } IdColumn;
+
+/* Append row number `row` with n ids (one, unless multi-hot). */
+extern void id_column_append(IdColumn *column, MemoryContext context, bool multi, int64 row,
+							 const int32 *ids, int n);
 
 typedef struct EventTable
 {

@@ -95,9 +95,7 @@ array_next(Batches *batches, Array *array, size_t width)
 	if (array->n == array->capacity)
 	{
 		array->capacity = Max(256, 2 * array->capacity);
-		array->data = array->data == NULL ?
-			MemoryContextAllocHuge(batches->context, width * array->capacity) :
-			repalloc_huge(array->data, mul_size(array->capacity, width));
+		array->data = array_resize(array->data, array->capacity, width, batches->context);
 	}
 	return array->data + width * array->n++;
 }

@@ -17,33 +17,6 @@
 
 #define CHECK_EVERY 4096
 
-/* Append row number `row`, its n ids (one, unless multi-hot). */
-static void
-ids_append(IdColumn *column, MemoryContext context, bool multi, int64 row, const int32 *ids, int n)
-{
-	if (column->n_values + n > column->values_capacity)
-	{
-		column->values_capacity = Max(Max(64, 2 * column->values_capacity), column->n_values + n);
-		column->values = column->values == NULL ?
-			MemoryContextAllocHuge(context, sizeof(int32) * column->values_capacity) :
-			repalloc_huge(column->values, mul_size(column->values_capacity, sizeof(int32)));
-	}
-	memcpy(column->values + column->n_values, ids, sizeof(int32) * n);
-	column->n_values += n;
-	if (!multi)
-		return;
-	if (row + 2 > column->offsets_capacity)
-	{
-		column->offsets_capacity = Max(Max(64, 2 * column->offsets_capacity), row + 2);
-		column->offsets = column->offsets == NULL ?
-			MemoryContextAllocHuge(context, sizeof(int64) * column->offsets_capacity) :
-			repalloc_huge(column->offsets, mul_size(column->offsets_capacity, sizeof(int64)));
-	}
-	if (row == 0)
-		column->offsets[0] = 0;
-	column->offsets[row + 1] = column->n_values;
-}
-
 /* Cells to the ids of a feature; returns how many. */
 static int
 encode_cells(const Feature *feature, const Cell *cells, int n, int32 *ids)
@@ -61,7 +34,7 @@ append_cells(IdColumn *column, MemoryContext context, const Feature *feature, in
 	int32		ids[NN_MAX_BAG];
 
 	n = encode_cells(feature, cells, n, ids);
-	ids_append(column, context, feature->multi, row, ids, n);
+	id_column_append(column, context, feature->multi, row, ids, n);
 }
 
 /* ---------------- the catalogue ---------------- */
@@ -179,8 +152,7 @@ gather_rows(const RawRows *rows, const RawRun *runs, int64 n_runs, int64 **order
 			if (n == *capacity)
 			{
 				*capacity = Max(1024, 2 * *capacity);
-				*order = *order == NULL ? palloc_extended(sizeof(int64) * *capacity, MCXT_ALLOC_HUGE) :
-					repalloc_huge(*order, sizeof(int64) * *capacity);
+				*order = array_resize(*order, *capacity, sizeof(int64), CurrentMemoryContext);
 			}
 			if (n > 0 && raw_time(rows, (*order)[n - 1]) >= raw_time(rows, row))
 				sorted = false;
@@ -269,8 +241,7 @@ encode_events(Build *build)
 		if (items_capacity < capacity)
 		{
 			items_capacity = capacity;
-			items = items == NULL ? palloc_extended(sizeof(RawItem *) * capacity, MCXT_ALLOC_HUGE) :
-				repalloc_huge(items, sizeof(RawItem *) * capacity);
+			items = array_resize(items, capacity, sizeof(RawItem *), CurrentMemoryContext);
 		}
 		*user = (User) {.start = table->n, .n = n, .key = raw->key,
 		.hash = (uint32) (cell_hash(raw->key) >> 32), .hold_out = raw->hold_out, .report = raw->report};
@@ -414,6 +385,7 @@ sample_label(Build *build, int t, int64 row)
 	const ModelTask *task = &build->data->model->task[t];
 	const RawLabel *label = &build->label[t];
 	Cell		cell = raw_cell(build->samples[t], label->column, row);
+	double		number;
 	int			class;
 
 	if (cell == CELL_NULL)
@@ -428,7 +400,13 @@ sample_label(Build *build, int t, int64 row)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("task \"%s\": label \"%s\" is neither boolean nor a number", task->name, task->label),
 				 errhint("Make it a boolean in a view of the samples.")));
-	return cell_number(cell, label->kind) > 0;
+	number = cell_number(cell, label->kind);
+	if (number != 0 && number != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("task \"%s\": a label \"%s\" is %g, neither 0 nor 1", task->name, task->label, number),
+				 errhint("Make it a boolean in a view of the samples.")));
+	return (float) number;
 }
 
 /* Mean and scale of the training samples, then z-scores; a NULL is the mean. */
@@ -491,10 +469,10 @@ append_candidate(Build *build, int t, int64 row, int64 at)
 		else if (item < 0)
 			append_cells(&rows->candidate[k], data->context, feature, at, NULL, 0);
 		else if (ids->offsets)
-			ids_append(&rows->candidate[k], data->context, true, at, ids->values + ids->offsets[item],
-					   (int) (ids->offsets[item + 1] - ids->offsets[item]));
+			id_column_append(&rows->candidate[k], data->context, true, at, ids->values + ids->offsets[item],
+							 (int) (ids->offsets[item + 1] - ids->offsets[item]));
 		else
-			ids_append(&rows->candidate[k], data->context, false, at, ids->values + item, 1);
+			id_column_append(&rows->candidate[k], data->context, false, at, ids->values + item, 1);
 	}
 }
 
@@ -640,6 +618,5 @@ dataset_load(const Job *job, const Model *model)
 	MemoryContextSwitchTo(old);
 	column_store_delete(build->store);
 	MemoryContextDelete(temporary);
-	job_spilled(0);
 	return data;
 }

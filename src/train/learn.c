@@ -445,9 +445,8 @@ learn_cells(Learner *learner, const FeatureSet *set, nn_group g, int f, uint64 h
 			if (learner->n[g][f] == learner->capacity[g][f])
 			{
 				learner->capacity[g][f] = Max(1024, 2 * learner->capacity[g][f]);
-				learner->numbers[g][f] = learner->numbers[g][f] == NULL ?
-					MemoryContextAllocHuge(learner->context, sizeof(double) * 1024) :
-					repalloc_huge(learner->numbers[g][f], sizeof(double) * learner->capacity[g][f]);
+				learner->numbers[g][f] = array_resize(learner->numbers[g][f], learner->capacity[g][f],
+													  sizeof(double), learner->context);
 			}
 			learner->numbers[g][f][learner->n[g][f]++] = number;
 		}

@@ -7,7 +7,6 @@
  */
 #include "train/dataset.h"
 
-#include "utils/memutils.h"
 
 #define STOP_MOMENTS	5000	/* of a task that decide early stopping */
 #define STOP_SCORES		500000000	/* moments times catalogue, before they get fewer */
@@ -39,9 +38,7 @@ add_moment(Moments *moments, int64 *capacity, MemoryContext context)
 	if (moments->n == *capacity)
 	{
 		*capacity = Max(1024, 2 * *capacity);
-		moments->moment = moments->moment == NULL ?
-			MemoryContextAllocHuge(context, sizeof(Moment) * *capacity) :
-			repalloc_huge(moments->moment, mul_size(*capacity, sizeof(Moment)));
+		moments->moment = array_resize(moments->moment, *capacity, sizeof(Moment), context);
 	}
 	return &moments->moment[moments->n++];
 }

@@ -13,7 +13,6 @@
 #include <math.h>
 
 #include "train/dataset.h"
-#include "utils/memutils.h"
 
 #define BATCH_VIEWS 256
 
@@ -26,8 +25,7 @@ judged_reserve(Judged *judged, int64 *capacity, nn_kind kind)
 	if (judged->n < *capacity)
 		return;
 #define GROW(array) \
-	((array) = (array) == NULL ? palloc_extended(sizeof(*(array)) * grown, MCXT_ALLOC_HUGE) : \
-	 repalloc_huge((array), mul_size(sizeof(*(array)), grown)))
+	((array) = array_resize((array), grown, sizeof(*(array)), CurrentMemoryContext))
 	{
 		int64		grown = Max(1024, 2 * *capacity);
 
