@@ -14,7 +14,6 @@
 
 PG_FUNCTION_INFO_V1(dupn_feature_list);
 
-static const char *const group_names[NN_GROUPS] = {"item", "property", "profile", "context"};
 static const char *const source_names[] = {"events", "catalog", "profile", "context", "time", "window"};
 static const char *const use_names[] = {"", "gates", "attention", "both"};
 
@@ -67,7 +66,7 @@ dupn_feature_list(PG_FUNCTION_ARGS)
 			bool		nulls[8] = {false};
 			bool		gone = feature->encoding != ENCODE_FIXED && !OidIsValid(feature->type);
 
-			values[0] = CStringGetTextDatum(group_names[g]);
+			values[0] = CStringGetTextDatum(nn_group_name[g]);
 			values[1] = CStringGetTextDatum(feature->name);
 			nulls[2] = nulls[3] = gone;
 			values[2] = CStringGetTextDatum(source_names[feature->source]);

@@ -135,7 +135,6 @@ find_table(const ModelImage *image, const char *what, Vocabulary *table,
 static void
 find_vocabularies(ModelImage *image, const char *what)
 {
-	static const char *const group_names[] = {"item", "property", "profile", "context"};
 	FeatureSet *set = &image->set;
 
 	for (int group = 0; group < NN_GROUPS; group++)
@@ -156,7 +155,7 @@ find_vocabularies(ModelImage *image, const char *what)
 			}
 			else if (f->encoding == ENCODE_ID)
 			{
-				snprintf(prefix, sizeof(prefix), "vocabulary.%s.%s", group_names[group], f->name);
+				snprintf(prefix, sizeof(prefix), "vocabulary.%s.%s", nn_group_name[group], f->name);
 				find_table(image, what, &f->vocabulary, prefix, ".keys", ".ids");
 			}
 			else if (f->encoding == ENCODE_BANDS)
@@ -164,7 +163,7 @@ find_vocabularies(ModelImage *image, const char *what)
 				int64		n;
 
 				f->bounds = find_vector(image, what, NN_F64, -1, f->vocab - ID_FIRST - 1, &n,
-										"bands.%s.%s", group_names[group], f->name);
+										"bands.%s.%s", nn_group_name[group], f->name);
 				f->n_bounds = (int) n;
 				if (f->vocab != ID_FIRST + n + 1)
 					damaged(what, "feature \"%s\" has not as many rows as bands", f->name);

@@ -22,7 +22,6 @@
 #define FEATURES_FORMAT 1
 #define MAX_EVENTS		1000	/* of the option max_events */
 
-static const char *const group_names[NN_GROUPS] = {"item", "property", "profile", "context"};
 static const char *const kind_names[] = {"binary", "rank", "multiclass", "next_item"};
 static const char *const source_names[] = {"events", "catalog", "profile", "context", "time", "window"};
 static const char *const encoding_names[] = {"id", "hash", "bands", "fixed"};
@@ -207,7 +206,7 @@ image_config_json(const FeatureSet *set, const Model *model, const int *classes,
 	put_boolean(&out, "context_in_vector", options->context_in_vector);
 	for (int group = 0; group < NN_GROUPS; group++)
 	{
-		put_key(&out, group_names[group]);
+		put_key(&out, nn_group_name[group]);
 		appendStringInfoChar(&out, '[');
 		for (int i = 0; i < set->n[group]; i++)
 		{
@@ -267,7 +266,7 @@ image_features_json(const FeatureSet *set, const Relations *relations, const cha
 	put_integer(&out, "activity", set->activity);
 	for (int group = 0; group < NN_GROUPS; group++)
 	{
-		put_key(&out, group_names[group]);
+		put_key(&out, nn_group_name[group]);
 		appendStringInfoChar(&out, '[');
 		for (int i = 0; i < set->n[group]; i++)
 		{
@@ -570,12 +569,12 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 
 	for (int group = 0; group < NN_GROUPS; group++)
 	{
-		part = get_container(root, group_names[group], true, what);
+		part = get_container(root, nn_group_name[group], true, what);
 		if ((part ? JsonContainerSize(part) : 0) != set->n[group])
 			bad_features(what, "\"%s\" has not the %d features that the network has",
-						 group_names[group], set->n[group]);
+						 nn_group_name[group], set->n[group]);
 		for (int i = 0; i < set->n[group]; i++)
-			parse_feature(image, group, i, get_entry(part, i, group_names[group], what), what);
+			parse_feature(image, group, i, get_entry(part, i, nn_group_name[group], what), what);
 	}
 
 	/* types index attention.recency, repeat.recency and activity */

@@ -21,7 +21,7 @@
 #define MAX_BUCKETS 256			/* bucket ids are bytes */
 #define WHERE_SIZE	(2 * NN_MAX_NAME + 32)
 
-static const char *const group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
+const char *const nn_group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
 static const char *const kind_name[] = {"binary", "rank", "multiclass", "next_item"};
 
 typedef struct reader
@@ -197,7 +197,7 @@ read_feature(reader *r, nn_group group, int number, nn_feature *feature, char *t
 	char		where[WHERE_SIZE];
 	const jsmntok_t *object = nn_json_next(&r->js, JSMN_OBJECT, number > 0 ? ',' : '\0');
 
-	snprintf(where, sizeof(where), "feature %d of \"%s\"", number + 1, group_name[group]);
+	snprintf(where, sizeof(where), "feature %d of \"%s\"", number + 1, nn_group_name[group]);
 	memset(feature, 0, sizeof(*feature));
 	feature->use = NN_USE_BOTH;
 	feature->shares = -1;
@@ -259,7 +259,7 @@ static bool
 read_group(reader *r, nn_group group, char table[][NN_MAX_NAME])
 {
 	nn_config  *config = r->config;
-	const jsmntok_t *array = open_array(r, group_name[group], NN_MAX_FEATURES);
+	const jsmntok_t *array = open_array(r, nn_group_name[group], NN_MAX_FEATURES);
 
 	if (array == NULL)
 		return false;
@@ -271,12 +271,12 @@ read_group(reader *r, nn_group group, char table[][NN_MAX_NAME])
 		if (!read_feature(r, group, f, &feature, shared))
 			return false;
 		if (feature.name[0] == '\0')
-			return fail(r, "feature %d of \"%s\" has no name", f + 1, group_name[group]);
+			return fail(r, "feature %d of \"%s\" has no name", f + 1, nn_group_name[group]);
 		if (find_feature(config, group, feature.name) >= 0)
-			return fail(r, "\"%s\" has two features \"%s\"", group_name[group], feature.name);
+			return fail(r, "\"%s\" has two features \"%s\"", nn_group_name[group], feature.name);
 		if (shared[0] == '\0' && (feature.vocab == 0 || feature.dim == 0))
 			return fail(r, "feature \"%s\" of \"%s\" lacks \"vocab\" or \"dim\"",
-						feature.name, group_name[group]);
+						feature.name, nn_group_name[group]);
 		if (group == NN_CONTEXT)
 			memcpy(table[f], shared, NN_MAX_NAME);
 		config->feature[group][f] = feature;
@@ -498,8 +498,8 @@ read_key(reader *r, const jsmntok_t *key, names *pending)
 	nn_config  *config = r->config;
 
 	for (int g = 0; g < NN_GROUPS; g++)
-		if (nn_json_is(&r->js, key, group_name[g]))
-			return config->n_feature[g] > 0 ? fail(r, "\"%s\" is given twice", group_name[g]) :
+		if (nn_json_is(&r->js, key, nn_group_name[g]))
+			return config->n_feature[g] > 0 ? fail(r, "\"%s\" is given twice", nn_group_name[g]) :
 				read_group(r, (nn_group) g, pending->table);
 	if (nn_json_is(&r->js, key, "hidden"))
 		return read_size(r, ':', "\"hidden\"", 1, NN_MAX_WIDTH, &config->hidden);
@@ -551,7 +551,7 @@ derive(reader *r)
 	config->R = config->W + config->U + (config->context_in_vector ? config->Q : 0);
 	for (int g = 0; g < NN_GROUPS; g++)
 		if (width[g] > NN_MAX_WIDTH)
-			return fail(r, "\"%s\" is %d wide in all, more than %d", group_name[g], width[g], NN_MAX_WIDTH);
+			return fail(r, "\"%s\" is %d wide in all, more than %d", nn_group_name[g], width[g], NN_MAX_WIDTH);
 	if (config->R > NN_MAX_WIDTH)
 		return fail(r, "the user vector is %d wide, more than %d", config->R, NN_MAX_WIDTH);
 	return true;

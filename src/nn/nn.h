@@ -67,6 +67,8 @@ typedef enum nn_group
 
 #define NN_GROUPS 4
 
+extern const char *const nn_group_name[NN_GROUPS];	/* in tensor names and JSON */
+
 #define NN_USE_GATES		1
 #define NN_USE_ATTENTION	2
 #define NN_USE_BOTH			3

@@ -18,8 +18,6 @@
  * Layout
  * ------------------------------------------------------------------------ */
 
-static const char *const group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
-
 static int	add_tensor(nn_layout *layout, int rank, int64_t rows, int64_t cols, const char *format,...)
 	__attribute__((format(printf, 5, 6)));
 
@@ -183,7 +181,7 @@ nn_layout_make(nn_layout *layout, const nn_config *config)
 				continue;
 			}
 			layout->table[g][f] = add_table(layout, 2, feature->vocab, feature->dim,
-											group_name[g], "", feature->name, ".embedding");
+											nn_group_name[g], "", feature->name, ".embedding");
 			expected++;
 		}
 	for (int t = 0; t < config->n_task; t++)

@@ -17,8 +17,6 @@
 
 #define LEARNED_RATIO 0.995		/* of a constant's loss: above it nothing was learned */
 
-static const char *const group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
-
 /* ---------------- pieces of the image ---------------- */
 
 typedef struct Pieces
@@ -87,13 +85,13 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 					continue;
 				if (feature->encoding == ENCODE_ID && wide)
 					add_piece(pieces, NN_I64, feature->vocabulary.keys, 1, 1, feature->vocabulary.capacity,
-							  "vocabulary.%s.%s.keys", group_name[g], feature->name);
+							  "vocabulary.%s.%s.keys", nn_group_name[g], feature->name);
 				else if (feature->encoding == ENCODE_ID)
 					add_piece(pieces, NN_I32, feature->vocabulary.ids, 1, 1, feature->vocabulary.capacity,
-							  "vocabulary.%s.%s.ids", group_name[g], feature->name);
+							  "vocabulary.%s.%s.ids", nn_group_name[g], feature->name);
 				else if (feature->encoding == ENCODE_BANDS && wide && feature->n_bounds > 0)
 					add_piece(pieces, NN_F64, feature->bounds, 1, 1, feature->n_bounds,
-							  "bands.%s.%s", group_name[g], feature->name);
+							  "bands.%s.%s", nn_group_name[g], feature->name);
 			}
 		for (int f = 0; f < set->n[NN_ITEM]; f++)
 		{
