@@ -172,7 +172,7 @@ wait_for_process(Oid extension, int64 job_id, TimestampTz deadline)
 	LOCKTAG		tag;
 	long		left = WAIT_MS;
 	char		timeout[32];
-	volatile bool ended = true;
+	ErrorData  *volatile error = NULL;
 
 	job_locktag(&tag, extension, JOB_LOCK, job_id);
 	if (!TIMESTAMP_IS_NOEND(deadline))
@@ -191,16 +191,18 @@ wait_for_process(Oid extension, int64 job_id, TimestampTz deadline)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
+		error = CopyErrorData();
 		FlushErrorState();
-		ended = false;
 	}
 	PG_END_TRY();
+
+	/* whatever came, or the session would be left inside the subtransaction */
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return ended;
+	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	return error == NULL;
 }
 
 /* Nobody does the job yet: sleep, and start a process if none comes. */
