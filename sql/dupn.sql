@@ -129,6 +129,9 @@ CREATE TABLE _dupn.metric (
 );
 COMMENT ON TABLE _dupn.metric IS 'metrics of versions and of simple baselines on the same split';
 
+COMMENT ON SEQUENCE _dupn.model_model_id_seq IS 'numbers of models';
+COMMENT ON SEQUENCE _dupn.job_job_id_seq IS 'numbers of jobs';
+
 SELECT pg_catalog.pg_extension_config_dump('_dupn.model', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.model_model_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.task', '');
@@ -168,6 +171,7 @@ CREATE FUNCTION dupn_vector_floats(dupn_vector) RETURNS real[]
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_vector_floats(dupn_vector) IS 'the floats of a vector; also a cast';
 CREATE CAST (dupn_vector AS real[]) WITH FUNCTION dupn_vector_floats(dupn_vector) AS ASSIGNMENT;
+COMMENT ON CAST (dupn_vector AS real[]) IS 'the floats of a vector';
 
 CREATE FUNCTION dupn_vector_version(dupn_vector) RETURNS int
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2 AS 'MODULE_PATHNAME';
@@ -412,7 +416,13 @@ SELECT j.job_id, j.model_name AS model, j.action, j.state, j.phase,
 	CASE WHEN j.state OPERATOR(pg_catalog.=) 'running' AND j.progress OPERATOR(pg_catalog.>) 0.02
 		THEN pg_catalog.make_interval(secs => EXTRACT(epoch FROM j.reported_at OPERATOR(pg_catalog.-) j.started_at)::float8
 			OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.-) j.progress) OPERATOR(pg_catalog./) j.progress) END AS time_left,
-	j.memory_bytes, j.spill_bytes, j.message, j.notes, j.version, j.pid, j.owner,
+	j.memory_bytes, j.spill_bytes,
+	-- who was terminated could not say so in the row; a standby does not know the primary's processes
+	CASE WHEN j.state OPERATOR(pg_catalog.=) 'running' AND NOT pg_catalog.pg_is_in_recovery()
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.pid))
+		THEN pg_catalog.format('its process has ended; dupn_wait(%s) tells how', j.job_id)
+		ELSE j.message END AS message,
+	j.notes, j.version, j.pid, j.owner,
 	j.enqueued_at, j.started_at, j.reported_at, j.ended_at, j.options
 FROM _dupn.job j
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) j.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));

@@ -163,6 +163,16 @@ $job = start_long('shop');
 is(sql("SELECT dupn_wait($job, '50 ms')"), 'running', 'a wait that is over returns the state');
 is(sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; SELECT dupn_wait($job, '50 ms'); COMMIT"), "1\nrunning", 'in any isolation level');
 
+# A wait that is interrupted leaves no subtransaction behind.
+my ($ignored, $interrupted) = $node->psql($db, <<END, on_error_stop => 0);
+SET statement_timeout = '200ms';
+SELECT dupn_wait($job);
+SELECT 1;
+CALL dupn_run('shop');
+SELECT dupn_cancel(max(job_id)) FROM dupn_jobs;
+END
+is($interrupted, "1\nt", 'after a wait or a run that was interrupted the session goes on');
+
 $node->poll_query_until($db, "SELECT phase <> 'starting' AND percent > 0 FROM dupn_jobs WHERE job_id = $job");
 my ($looks, $snapshots) = (40, 0);
 for (1 .. $looks)
@@ -296,6 +306,7 @@ $db = 'jobs';
 $job = start_long('shop');
 sql("SELECT pg_terminate_backend(pid) FROM dupn_jobs WHERE job_id = $job");
 ok(no_workers(), 'a terminated process goes');
+like(sql("SELECT message FROM dupn_jobs WHERE job_id = $job"), qr/process has ended; dupn_wait/, 'which the view tells');
 is(sql("SELECT dupn_wait($job)"), 'failed', 'its job has failed');
 like(sql("SELECT message FROM dupn_jobs WHERE job_id = $job"), qr/ended unexpectedly/, 'and says so');
 
