@@ -37,7 +37,7 @@ refuse_null(FunctionCallInfo fcinfo, int argument, const char *name)
 	if (PG_ARGISNULL(argument))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("\"%s\" must not be NULL", name)));
+				 errmsg("\"%s\" must not be null", name)));
 }
 
 static char *

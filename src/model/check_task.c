@@ -346,7 +346,8 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("label \"%s\" has type %s, but must be boolean or a number that is 0 or 1",
-						task->label, format_type_be(label_type))));
+						task->label, format_type_be(label_type)),
+				 errhint("Make it a boolean in a view of the samples.")));
 	if (task->kind == NN_MULTICLASS && type_use(label_type) != TYPE_NUMBER)
 		check_class_type("label", task->label, label_type);
 	if (task->options.within != NULL)

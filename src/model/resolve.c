@@ -356,22 +356,41 @@ set_type(Resolver *r, Feature *feature, Oid type)
 }
 
 static void
-missing_column(const char *what, const char *column, const char *relation_name, Oid relation,
-			   const char *other_name)
+missing_column(const char *what, const char *column, const char *relation_name, Oid relation)
 {
 	int			n;
 	const char **names = relation_columns(relation, &n);
 
-	if (other_name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("%s column \"%s\" is neither in %s nor in the catalog %s",
-						what, column, relation_name, other_name),
-				 errhint("%s", name_hint("column", column, names, n))));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("%s column \"%s\" of relation %s does not exist", what, column, relation_name),
 			 errhint("%s", name_hint("column", column, names, n))));
+}
+
+/* An item column that neither the events nor the catalog, if there is one, have. */
+static void
+missing_item_column(const Resolver *r, const char *column)
+{
+	const Relations *relations = &r->model->relations;
+	int			n;
+	int			more;
+	const char **names = relation_columns(r->events, &n);
+	const char **others;
+
+	if (relations->catalog == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("item column \"%s\" of relation %s does not exist", column, relations->events),
+				 errhint("%s Columns of items that events lack come from \"catalog\".",
+						 name_hint("column", column, names, n))));
+	others = relation_columns(r->catalog, &more);
+	names = repalloc(names, sizeof(char *) * (n + more));
+	memcpy(names + n, others, sizeof(char *) * more);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("item column \"%s\" is neither in %s nor in the catalog %s",
+					column, relations->events, relations->catalog),
+			 errhint("%s", name_hint("column", column, names, n + more))));
 }
 
 static void
@@ -393,9 +412,10 @@ add_item(Resolver *r, int i)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("item column \"%s\" of relation %s does not exist", name, relations->events),
 					 errhint("The first item column is the item's key, by which events find their row of the catalog.")));
+		else if (!r->lenient && i > 0)
+			missing_item_column(r, name);
 		else if (!r->lenient)
-			missing_column("item", name, relations->events,
-						   r->events, i > 0 ? relations->catalog : NULL);
+			missing_column("item", name, relations->events, r->events);
 	}
 	set_type(r, add_feature(r, NN_ITEM, name, source), type);
 }
@@ -500,7 +520,7 @@ resolve(const Model *model, MemoryContext context, bool lenient)
 		Oid			type;
 
 		if (relation_column(r.events, name, &type) == InvalidAttrNumber && !lenient)
-			missing_column("behavior", name, relations->events, r.events, NULL);
+			missing_column("behavior", name, relations->events, r.events);
 		set_type(&r, add_feature(&r, NN_PROPERTY, name, FROM_EVENTS), type);
 	}
 	for (int i = 0; i < model->n_profile; i++)
@@ -509,7 +529,7 @@ resolve(const Model *model, MemoryContext context, bool lenient)
 		Oid			type;
 
 		if (relation_column(r.profile, name, &type) == InvalidAttrNumber && !lenient)
-			missing_column("profile", name, relations->profile, r.profile, NULL);
+			missing_column("profile", name, relations->profile, r.profile);
 		set_type(&r, add_feature(&r, NN_PROFILE, name, FROM_PROFILE), type);
 	}
 	for (int i = 0; i < model->n_context; i++)
