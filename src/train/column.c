@@ -182,12 +182,6 @@ column_store_finish(ColumnStore *store)
 }
 
 int64
-column_store_memory(const ColumnStore *store)
-{
-	return store->memory;
-}
-
-int64
 column_store_spilled(const ColumnStore *store)
 {
 	return store->spilled;

@@ -41,7 +41,6 @@ extern void column_append(Column *column, const void *values, int64 n);
 
 /* Make the columns readable; nothing may be appended after. */
 extern void column_store_finish(ColumnStore *store);
-extern int64 column_store_memory(const ColumnStore *store);
 extern int64 column_store_spilled(const ColumnStore *store);
 extern void column_store_delete(ColumnStore *store);
 

@@ -297,8 +297,8 @@ job_progress(const char *phase, double fraction, double events_per_second, const
 static void
 write_end(const char *state, const char *message)
 {
-	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID};
-	Datum		values[4];
+	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID};
+	Datum		values[5];
 	int			n_notes = worker.n_notes;
 
 	if (message == NULL && n_notes > 0)
@@ -309,11 +309,12 @@ write_end(const char *state, const char *message)
 	values[1] = CStringGetTextDatum(state);
 	values[2] = CStringGetTextDatum(message ? message : "done");
 	values[3] = notes_array(n_notes);
-	state_execute("UPDATE _dupn.job SET state = $2, message = $3, notes = $4, phase = NULL, pid = NULL,"
+	values[4] = Int64GetDatum(worker.spilled);
+	state_execute("UPDATE _dupn.job SET state = $2, message = $3, notes = $4, spill_bytes = $5, phase = NULL, pid = NULL,"
 				  " progress = CASE WHEN $2 OPERATOR(pg_catalog.=) 'done' THEN 1 ELSE progress END,"
 				  " reported_at = pg_catalog.clock_timestamp(), ended_at = pg_catalog.clock_timestamp()"
 				  " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'",
-				  4, types, values, NULL, NULL, NULL);
+				  5, types, values, NULL, NULL, NULL);
 	CommitTransactionCommand();
 	ereport(LOG,
 			(errmsg("dupn: job " INT64_FORMAT " (%s of model \"%s\") %s: %s",

@@ -561,8 +561,7 @@ read_relations(Build *build)
 		read_samples(build, t);
 	}
 	column_store_finish(build->store);
-	data->bytes = column_store_memory(build->store);
-	data->spilled = column_store_spilled(build->store);
+	job_spilled(column_store_spilled(build->store));
 }
 
 int

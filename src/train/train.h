@@ -53,7 +53,7 @@ extern void job_note(const char *format,...) pg_attribute_printf(1, 2);
 /* The job's options over the model's own, for this job only. */
 extern void job_apply_options(Model *model, Jsonb *options);
 
-/* Bytes of temporary files in use, shown in the job row. */
+/* Bytes that were written to temporary files, shown in the job row. */
 extern void job_spilled(int64 bytes);
 
 /*
@@ -130,8 +130,6 @@ typedef struct Dataset
 								 * last_event, see User */
 	TimestampTz last_time;		/* of all events */
 	int64		events_before_cut;
-	int64		bytes,
-				spilled;		/* memory and spill file, for the job row */
 } Dataset;
 
 /* Reads, finds the cut, learns, encodes.  Manages transactions. */
