@@ -39,20 +39,25 @@ is_named(const text *name, const char *task)
 		memcmp(VARDATA_ANY(name), task, VARSIZE_ANY_EXHDR(name)) == 0;
 }
 
-/* The scorer of a call (task, vector, ..), in its Served. */
+/* The scorer of a call (task, vector, ..), in its Served: one per task, as the
+ * task may be another one in each row. */
 static Scorer *
 get_scorer(FunctionCallInfo fcinfo, const DupnVector *vector, Served **served)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
 	const ModelImage *image;
 	const nn_task *task;
+	Scorer	  **scorers;
 	Scorer	   *scorer;
 
 	*served = served_vector(fcinfo, vector);
 	image = (*served)->image;
-	scorer = (*served)->own;
-	if (scorer && is_named(name, image->config.task[scorer->task].name))
-		return scorer;
+	if ((*served)->own == NULL)
+		(*served)->own = MemoryContextAllocZero((*served)->context, sizeof(Scorer *) * NN_MAX_TASKS);
+	scorers = (*served)->own;
+	for (int t = 0; t < image->config.n_task; t++)
+		if (scorers[t] && is_named(name, image->config.task[t].name))
+			return scorers[t];
 
 	scorer = MemoryContextAllocZero((*served)->context, sizeof(Scorer));
 	scorer->task = image_task(image, text_to_cstring(name));
@@ -65,7 +70,7 @@ get_scorer(FunctionCallInfo fcinfo, const DupnVector *vector, Served **served)
 	scorer->attnum = MemoryContextAllocZero((*served)->context, sizeof(int) * (task->features + 1));
 	scorer->number = MemoryContextAllocZero((*served)->context, sizeof(CellType) * (task->features + 1));
 	scorer->features = MemoryContextAllocZero((*served)->context, sizeof(float) * (task->features + 1));
-	(*served)->own = scorer;
+	scorers[scorer->task] = scorer;
 	return scorer;
 }
 
