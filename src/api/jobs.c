@@ -8,8 +8,8 @@
 #include "train/job.h"
 
 #include "access/xact.h"
+#include "api/session.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "hint.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -20,12 +20,6 @@ PG_FUNCTION_INFO_V1(dupn_train);
 PG_FUNCTION_INFO_V1(dupn_wait);
 PG_FUNCTION_INFO_V1(dupn_cancel);
 PG_FUNCTION_INFO_V1(dupn_run);
-
-static char *
-text_argument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
 
 static Jsonb *
 options_argument(FunctionCallInfo fcinfo, int n)

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "model/model.h"
+#include "api/session.h"
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -18,14 +18,14 @@ PG_FUNCTION_INFO_V1(dupn_drop_version);
 static Model *
 owned_model(FunctionCallInfo fcinfo)
 {
-	Model	   *model = model_get(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	Model	   *model = model_get(text_argument(fcinfo, 0));
 
 	model_check_owner(model);
 	return model;
 }
 
 static int32
-version_argument(FunctionCallInfo fcinfo)
+named_version(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -37,7 +37,7 @@ version_argument(FunctionCallInfo fcinfo)
 PGDLLEXPORT Datum
 dupn_publish(PG_FUNCTION_ARGS)
 {
-	int32		version = version_argument(fcinfo);
+	int32		version = named_version(fcinfo);
 	Model	   *model = owned_model(fcinfo);
 
 	version_publish(model->name, model->id, version);
@@ -65,7 +65,7 @@ dupn_rollback(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 dupn_drop_version(PG_FUNCTION_ARGS)
 {
-	int32		version = version_argument(fcinfo);
+	int32		version = named_version(fcinfo);
 	Model	   *model = owned_model(fcinfo);
 	Oid			types[] = {INT4OID, INT4OID};
 	Datum		values[] = {Int32GetDatum(model->id), Int32GetDatum(version)};
