@@ -7,6 +7,10 @@
  * and how recently the user did what, how earlier samples of the task ended,
  * how popular the candidate is and what the user had to do with it before.
  *
+ * How a user's earlier samples ended counts from their own time on, in the
+ * hold-out as well: a label is taken to be known at once.  Where it takes days
+ * (was the coupon redeemed?), these baselines know more than they could.
+ *
  *-------------------------------------------------------------------------
  */
 #include "train/baseline.h"
