@@ -139,7 +139,11 @@ item_table(const Dataset *data, PairKind kind)
 	uint32		stride;
 
 	for (int64 u = 0; u < data->n_users; u++)
+	{
 		total += user_pairs(data, &data->users[u], kind, NULL);
+		if (u % 1024 == 0)
+			job_check();
+	}
 	stride = (uint32) (total / MAX_PAIRS + 1);
 	table->pair = palloc0_array_huge(Pair, total);
 	for (int64 u = 0; u < data->n_users; u++)
@@ -460,6 +464,8 @@ multiclass_baselines(const Dataset *data, const Moments *moments, int t, Judged 
 	{
 		const Moment *moment = &moments->moment[m];
 
+		if (m % 4096 == 0)
+			job_check();
 		if (moment->split != SPLIT_TRAIN || (moment->task >= 0 ? moment->task != t : rows))
 			continue;
 		for (int64 at = moment->target; at < moment->target + moment->n_target; at++)

@@ -338,6 +338,8 @@ encode_profiles(Build *build)
 			if (row_of[u] >= 0 && rows->feature[NN_PROFILE][f] >= 0)
 				n = raw_cells(rows, rows->feature[NN_PROFILE][f], row_of[u], &cells);
 			append_cells(&data->profile[f], data->context, &set->f[NN_PROFILE][f], u, cells, n);
+			if (u % CHECK_EVERY == 0)
+				job_check();
 		}
 	pfree(row_of);
 }

@@ -175,6 +175,8 @@ count_targets(const Trainer *trainer, int t, Split split, int64 n)
 		int64		end = moment->target + moment->n_target;
 		int			size = 0;
 
+		if (i % 4096 == 0)
+			job_check();
 		if (moment->split != split || (moment->task >= 0 ? moment->task != t : !task_from_events(task)))
 			continue;
 		for (int64 at = moment->target; moment->task >= 0 && at < end; at++)
@@ -187,7 +189,6 @@ count_targets(const Trainer *trainer, int t, Split split, int64 n)
 			if (event_is_target(data, t, at))
 				weight[task->kind == NN_NEXT_ITEM ? data->events->item[at] : event_class(data, t, at)] += 1.0 / size;
 	}
-	job_check();
 	return weight;
 }
 
@@ -315,6 +316,7 @@ fill_untrained_rows(Trainer *trainer)
 
 				for (int64 r = ID_FIRST; r < tensor->rows; r++)
 					sum += table[r * tensor->cols + c];
+				job_check();
 				table[row * tensor->cols + c] = (float) (sum / (double) (tensor->rows - ID_FIRST));
 			}
 		}
