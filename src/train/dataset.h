@@ -38,7 +38,7 @@ typedef struct RawRun
 typedef struct RawRows
 {
 	int64		n;
-	int64		skipped;		/* rows that lack a user, a time or an item */
+	int64		skipped;		/* rows that lack a user, a time or a key that they must have */
 	Column	   *run;			/* RawRun */
 	Column	   *time;			/* TimestampTz, or NULL */
 	int			n_columns;

@@ -50,6 +50,7 @@ typedef struct Estimate
 	double		events;
 	double		users;
 	double		items;
+	double		item_events;	/* events that have an item */
 	double		pairs;			/* events in the windows of all events */
 	double		samples[NN_MAX_TASKS];
 	int			classes[NN_MAX_TASKS];
@@ -117,10 +118,10 @@ count_events(Estimate *e)
 				   " pg_catalog.sum(CASE WHEN n OPERATOR(pg_catalog.<=) %d"
 				   " THEN n" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) 2"
 				   " ELSE %d" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) %d OPERATOR(pg_catalog./) 2) END)"
-				   " FROM (SELECT pg_catalog.count(*) AS n FROM %s e WHERE %s IS NOT NULL AND %s IS NOT NULL"
-				   " AND %s IS NOT NULL AND pg_catalog.isfinite(%s) GROUP BY %s) u",
+				   " FROM (SELECT pg_catalog.count(*) AS n FROM %s e WHERE %s IS NOT NULL"
+				   " AND pg_catalog.isfinite(%s) GROUP BY %s) u",
 				   e->model->options.max_events, e->model->options.max_events, e->model->options.max_events,
-				   relations->events, user, time, item, time, user), v, 4);
+				   relations->events, user, time, user), v, 4);
 	e->events = v[0];
 	e->users = v[1];
 	e->pairs = v[3];
@@ -132,16 +133,18 @@ count_events(Estimate *e)
 
 	count(psprintf("SELECT pg_catalog.count(*)" CAST ", pg_catalog.count(DISTINCT %s)" CAST ","
 				   " pg_catalog.count(*) FILTER (WHERE %s OPERATOR(pg_catalog.>) pg_catalog.now() AND pg_catalog.isfinite(%s))" CAST ","
-				   " CASE WHEN pg_catalog.min(%s) OPERATOR(pg_catalog.=) pg_catalog.max(%s) THEN 1 ELSE 0 END" CAST
-				   " FROM %s e", item, time, time, time, time, relations->events), v, 4);
+				   " CASE WHEN pg_catalog.min(%s) OPERATOR(pg_catalog.=) pg_catalog.max(%s) THEN 1 ELSE 0 END" CAST ","
+				   " pg_catalog.count(%s) FILTER (WHERE %s IS NOT NULL AND pg_catalog.isfinite(%s))" CAST
+				   " FROM %s e", item, time, time, time, time, item, user, time, relations->events), v, 5);
 	rows = v[0];
 	e->items = v[1];
+	e->item_events = v[4];
 	if (v[2] > 0)
 		warn(e, psprintf("%.0f events lie in the future; they count as the latest", v[2]));
 	if (e->events > 1 && v[3] != 0)
 		warn(e, "all events have the same time, so nothing comes before anything");
 	if (rows > e->events)
-		warn(e, psprintf("%.0f rows (%.1f %%) lack a user, a finite time or an item and are not used",
+		warn(e, psprintf("%.0f rows (%.1f %%) lack a user or a finite time and are not used",
 						 rows - e->events, 100 * (rows - e->events) / rows));
 	if (e->events < FEW_EVENTS)
 		warn(e, psprintf("few events: below %d counting does as well as learning", FEW_EVENTS));
@@ -322,10 +325,11 @@ count_task(Estimate *e, int t)
 	}
 	else
 	{
-		v[0] = e->events;
+		v[0] = e->item_events;
 		if (task->options.where != NULL)
 		{
-			appendStringInfo(&sql, "SELECT pg_catalog.count(*)" CAST " FROM %s WHERE true", stream(e));
+			appendStringInfo(&sql, "SELECT pg_catalog.count(e.%s)" CAST " FROM %s WHERE true",
+							 quote_identifier(e->model->relations.item_key), stream(e));
 			append_where(&sql, e->set, task->options.where);
 			count(sql.data, v, 1);
 			if (v[0] == 0)

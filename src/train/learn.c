@@ -285,7 +285,7 @@ learn_split(Build *build)
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("relation %s has no events to learn from", data->model->relations.events),
 				 build->events->skipped > 0 ?
-				 errdetail("All of its " INT64_FORMAT " rows lack a user, a time or an item.",
+				 errdetail("All of its " INT64_FORMAT " rows lack a user or a time.",
 						   build->events->skipped) : 0,
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
