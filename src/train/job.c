@@ -47,6 +47,8 @@ static struct
 	char	   *model_name;
 	instr_time	checked;
 	instr_time	reported;
+	char		phase[64];		/* empty before the first job_progress */
+	double		fraction;		/* of the whole job */
 	int			n_notes;
 	char	   *note[MAX_NOTES];
 	int64		spilled;
@@ -54,13 +56,6 @@ static struct
 	int			settings;		/* a level of settings of its own */
 	MemoryContext outer_memory;
 } worker;
-
-/* Backends that estimate run the code of jobs, too. */
-static bool
-is_worker(void)
-{
-	return OidIsValid(worker.launch.database);
-}
 
 static double
 milliseconds_since(const instr_time *then)
@@ -70,6 +65,63 @@ milliseconds_since(const instr_time *then)
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, *then);
 	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+/* ---------------- the job's row ---------------- */
+
+static Datum
+notes_array(int n)
+{
+	Datum	   *text = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		text[i] = CStringGetTextDatum(worker.note[i]);
+	return PointerGetDatum(construct_array(text, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Write the job's row, if that was two seconds ago.  Between two calls of
+ * job_progress job_check does it, to show that the job is alive.
+ */
+static void
+report(double events_per_second, const char *loss)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[] = {INT8OID, TEXTOID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT8OID, TEXTARRAYOID};
+	Datum		values[8];
+	char		nulls[] = "        ";
+	char		activity[256];
+
+	if (worker.job == NULL || milliseconds_since(&worker.reported) < REPORT_MS)
+		return;
+	INSTR_TIME_SET_CURRENT(worker.reported);
+
+	snprintf(activity, sizeof(activity), "dupn: %s model %s, %s, %d %%",
+			 worker.job->action, worker.model_name, worker.phase, (int) (100 * worker.fraction));
+	set_ps_display(activity);
+
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	values[0] = Int64GetDatum(worker.job->id);
+	values[1] = CStringGetTextDatum(worker.phase);
+	values[2] = Float8GetDatum(worker.fraction);
+	values[3] = Float8GetDatum(events_per_second);
+	if (events_per_second <= 0)
+		nulls[3] = 'n';
+	values[4] = loss ? DirectFunctionCall1(jsonb_in, CStringGetDatum(loss)) : (Datum) 0;
+	if (loss == NULL)
+		nulls[4] = 'n';
+	values[5] = Int64GetDatum(MemoryContextMemAllocated(TopMemoryContext, true));
+	values[6] = Int64GetDatum(worker.spilled);
+	values[7] = notes_array(worker.n_notes);
+	state_execute("UPDATE _dupn.job SET phase = $2, progress = $3,"
+				  " events_per_second = COALESCE($4, events_per_second), loss_ratio = COALESCE($5, loss_ratio),"
+				  " memory_bytes = $6, spill_bytes = $7, notes = $8, reported_at = pg_catalog.clock_timestamp()"
+				  " WHERE job_id OPERATOR(pg_catalog.=) $1",
+				  8, types, values, nulls, NULL, NULL);
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	MemoryContextSwitchTo(caller);
 }
 
 /* ---------------- giving way ---------------- */
@@ -132,7 +184,7 @@ give_way(Obstacle obstacle)
 static bool
 check_is_due(void)
 {
-	if (!is_worker() || milliseconds_since(&worker.checked) < CHECK_MS)
+	if (milliseconds_since(&worker.checked) < CHECK_MS)
 		return false;
 	INSTR_TIME_SET_CURRENT(worker.checked);
 	return true;
@@ -142,8 +194,11 @@ void
 job_check(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (check_is_due())
-		give_way(find_obstacle());
+	if (!check_is_due())
+		return;
+	give_way(find_obstacle());
+	if (worker.phase[0] != '\0' && !IsTransactionState())
+		report(0, NULL);
 }
 
 bool
@@ -164,9 +219,8 @@ job_should_stop(void *arg)
 /* ---------------- transactions with SQL of the owner ---------------- */
 
 /*
- * A backend is in a transaction already and keeps it.  What a function in a
- * user's view does to settings, above all to the search_path, ends with
- * job_commit, so that our own statements never see it.
+ * What a function in a user's view does to settings, above all to the
+ * search_path, ends with job_commit, so that our own statements never see it.
  */
 void
 job_begin(void)
@@ -174,11 +228,8 @@ job_begin(void)
 	Oid			user;
 
 	worker.outer_memory = CurrentMemoryContext;
-	if (is_worker())
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-	}
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
 	GetUserIdAndSecContext(&user, &worker.outer_security);
 	SetUserIdAndSecContext(user, worker.outer_security | SECURITY_RESTRICTED_OPERATION);
 	worker.settings = NewGUCNestLevel();
@@ -195,8 +246,7 @@ job_commit(void)
 	AtEOXact_GUC(false, worker.settings);
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(user, worker.outer_security);
-	if (is_worker())
-		CommitTransactionCommand();
+	CommitTransactionCommand();
 	MemoryContextSwitchTo(worker.outer_memory);
 }
 
@@ -205,12 +255,10 @@ job_commit(void)
 void
 job_note(const char *format,...)
 {
-	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext caller = MemoryContextSwitchTo(worker.job->context);
 	StringInfoData note;
 	int			more;
 
-	if (worker.job != NULL)
-		MemoryContextSwitchTo(worker.job->context);
 	initStringInfo(&note);
 	for (;;)
 	{
@@ -225,9 +273,7 @@ job_note(const char *format,...)
 	}
 	MemoryContextSwitchTo(caller);
 
-	if (worker.job == NULL)
-		ereport(NOTICE, (errmsg_internal("%s", note.data)));
-	else if (worker.n_notes < MAX_NOTES)
+	if (worker.n_notes < MAX_NOTES)
 		worker.note[worker.n_notes++] = note.data;
 	else
 		worker.note[MAX_NOTES - 1] = note.data; /* the last one is the sentence */
@@ -239,56 +285,13 @@ job_spilled(int64 bytes)
 	worker.spilled = bytes;
 }
 
-static Datum
-notes_array(int n)
-{
-	Datum	   *text = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		text[i] = CStringGetTextDatum(worker.note[i]);
-	return PointerGetDatum(construct_array(text, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
 void
 job_progress(const char *phase, double fraction, double events_per_second, const char *loss)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {INT8OID, TEXTOID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT8OID, TEXTARRAYOID};
-	Datum		values[8];
-	char		nulls[] = "        ";
-	char		activity[256];
-
+	strlcpy(worker.phase, phase, sizeof(worker.phase));
+	worker.fraction = Min(Max(fraction, 0), 1);
+	report(events_per_second, loss);
 	job_check();
-	if (worker.job == NULL || milliseconds_since(&worker.reported) < REPORT_MS)
-		return;
-	INSTR_TIME_SET_CURRENT(worker.reported);
-
-	snprintf(activity, sizeof(activity), "dupn: %s model %s, %s, %d %%",
-			 worker.job->action, worker.model_name, phase, (int) (100 * fraction));
-	set_ps_display(activity);
-
-	StartTransactionCommand();
-	pgstat_report_activity(STATE_RUNNING, activity);
-	values[0] = Int64GetDatum(worker.job->id);
-	values[1] = CStringGetTextDatum(phase);
-	values[2] = Float8GetDatum(Min(Max(fraction, 0), 1));
-	values[3] = Float8GetDatum(events_per_second);
-	if (events_per_second <= 0)
-		nulls[3] = 'n';
-	values[4] = loss ? DirectFunctionCall1(jsonb_in, CStringGetDatum(loss)) : (Datum) 0;
-	if (loss == NULL)
-		nulls[4] = 'n';
-	values[5] = Int64GetDatum(MemoryContextMemAllocated(TopMemoryContext, true));
-	values[6] = Int64GetDatum(worker.spilled);
-	values[7] = notes_array(worker.n_notes);
-	state_execute("UPDATE _dupn.job SET phase = $2, progress = $3,"
-				  " events_per_second = COALESCE($4, events_per_second), loss_ratio = COALESCE($5, loss_ratio),"
-				  " memory_bytes = $6, spill_bytes = $7, notes = $8, reported_at = pg_catalog.clock_timestamp()"
-				  " WHERE job_id OPERATOR(pg_catalog.=) $1",
-				  8, types, values, nulls, NULL, NULL);
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	MemoryContextSwitchTo(caller);
 }
 
 /* ---------------- one job ---------------- */
@@ -535,6 +538,7 @@ dupn_job_main(Datum arg)
 		INSTR_TIME_SET_ZERO(worker.reported);
 		worker.n_notes = 0;
 		worker.spilled = 0;
+		worker.phase[0] = '\0';
 		worker.job = job;
 		do_job();
 		worker.job = NULL;

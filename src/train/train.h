@@ -32,7 +32,8 @@ typedef struct Job
 /*
  * Called in every loop: answers interrupts, and every quarter of a second
  * gives way to DROP DATABASE, DROP EXTENSION and cancellation.  Callable with
- * and without a transaction.
+ * and without a transaction; without, it also brings the job's row up to date
+ * every two seconds.
  */
 extern void job_check(void);
 
@@ -41,7 +42,8 @@ extern bool job_should_stop(void *arg);
 
 /*
  * Report; written to the job row at most every two seconds, in a transaction
- * of its own, so never call it inside one (job_check is fine there).
+ * of its own, so never call it inside one (job_check is fine there).  So while
+ * a relation is read, in one snapshot and transaction, the row stands still.
  * fraction: of the whole job, 0 .. 1.  loss: {"task": ratio, ...} or NULL.
  */
 extern void job_progress(const char *phase, double fraction, double events_per_second,
