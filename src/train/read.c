@@ -10,6 +10,7 @@
  */
 #include "train/dataset.h"
 
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -223,6 +224,33 @@ note_skipped(const char *what, const char *column, int64 n)
 				 what, n, column);
 }
 
+static ExecProcNodeMtd input_next;
+
+static TupleTableSlot *
+checked_next(PlanState *input)
+{
+	job_check();
+	return input_next(input);
+}
+
+/*
+ * The first fetch sorts all rows, which may take an hour: give way within it,
+ * too, at each row that the sort takes in.
+ */
+static void
+check_sort(Portal portal)
+{
+	PlanState  *state = portal->queryDesc ? portal->queryDesc->planstate : NULL;
+
+	while (state != NULL && !IsA(state, SortState))
+		state = outerPlanState(state);
+	if (state == NULL || outerPlanState(state) == NULL)
+		return;
+	state = outerPlanState(state);
+	input_next = state->ExecProcNodeReal;
+	ExecSetExecProcNode(state, checked_next);
+}
+
 /* In a transaction of its own. */
 RawRows *
 read_rows(Build *build, const RawQuery *query)
@@ -245,6 +273,7 @@ read_rows(Build *build, const RawQuery *query)
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+		check_sort(portal);
 	}
 	define_columns(&reading, portal->tupDesc);
 	values = palloc(sizeof(Datum) * portal->tupDesc->natts);

@@ -299,6 +299,14 @@ make_database('doomed', 'shop');
 start_long('shop');
 $took = seconds(sub { $node->safe_psql('postgres', 'DROP DATABASE doomed') });
 cmp_ok($took, '<', 1, "DROP DATABASE does not wait ($took)");
+
+# Twenty seconds of reading, before the first row comes out of the sort.
+make_database('doomed', 'shop');
+sql('ALTER TABLE shop.events RENAME TO slow; CREATE VIEW shop.events AS SELECT * FROM shop.slow WHERE pg_sleep(0.001)::text IS NOT NULL');
+sql("GRANT SELECT ON shop.events TO keeper; SELECT dupn_train('shop')");
+$node->poll_query_until('doomed', "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE backend_type = 'dupn job'");
+$took = seconds(sub { $node->safe_psql('postgres', 'DROP DATABASE doomed') });
+cmp_ok($took, '<', 1, "nor for a job whose rows are being sorted ($took)");
 $db = 'jobs';
 
 # ---- the end of the process ----
