@@ -28,7 +28,9 @@ id_column_append(IdColumn *column, MemoryContext context, bool multi, int64 row,
 		column->values_capacity = Max(column->n_values + n, Max(64, column->values_capacity * 2));
 		column->values = array_resize(column->values, column->values_capacity, sizeof(int32), context);
 	}
-	memcpy(column->values + column->n_values, ids, sizeof(int32) * n);
+	/* an empty bag may be the first, when there is no array yet */
+	if (n > 0)
+		memcpy(column->values + column->n_values, ids, sizeof(int32) * n);
 	column->n_values += n;
 	if (!multi)
 		return;
