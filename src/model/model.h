@@ -237,10 +237,11 @@ typedef struct ImagePiece
 /*
  * Store an image as rows of _dupn.weight under (model, version) in parts of
  * 4 MB, each committed in its own transaction, and fill in bytes, parts and
- * fingerprint of its _dupn.version row.  For jobs: manages transactions.
+ * fingerprint of its _dupn.version row.  For jobs: manages transactions.  check
+ * is called between the parts, with and without a transaction.
  */
 extern void image_store(int32 model_id, int32 version, const char *metadata,
-						ImagePiece *pieces, int n);
+						ImagePiece *pieces, int n, void (*check) (void));
 
 /* JSON texts, and the metadata object for image_store made of the two. */
 extern char *image_features_json(const FeatureSet *set, const Relations *relations,

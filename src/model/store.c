@@ -74,7 +74,7 @@ source_rewind(Source *source)
 
 /* Needs a transaction: OpenSSL's digests belong to a resource owner. */
 static int64
-source_fingerprint(Source *source, char *buffer)
+source_fingerprint(Source *source, char *buffer, void (*check) (void))
 {
 	Fingerprint *fingerprint = fingerprint_begin();
 	size_t		bytes;
@@ -83,7 +83,7 @@ source_fingerprint(Source *source, char *buffer)
 	while ((bytes = source_read(source, buffer, PART_BYTES)) > 0)
 	{
 		fingerprint_add(fingerprint, buffer, bytes);
-		CHECK_FOR_INTERRUPTS();
+		check();
 	}
 	return fingerprint_end(fingerprint);
 }
@@ -108,7 +108,8 @@ execute(const char *sql, int n, Oid *types, Datum *values, int expected)
  * caller is in no transaction; its memory context is current again afterwards.
  */
 void
-image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n)
+image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n,
+			void (*check) (void))
 {
 	MemoryContext context = CurrentMemoryContext;
 	nn_file_tensor *tensor = palloc(sizeof(nn_file_tensor) * Max(n, 1));
@@ -136,7 +137,7 @@ image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pie
 		Int32GetDatum(parts), PointerGetDatum(part)};
 
 		SET_VARSIZE(part, VARHDRSZ + bytes);
-		CHECK_FOR_INTERRUPTS();
+		check();
 		StartTransactionCommand();
 		execute("INSERT INTO _dupn.weight (model_id, version, part, data) VALUES ($1, $2, $3, $4)",
 				4, types, values, SPI_OK_INSERT);
@@ -145,7 +146,7 @@ image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pie
 	}
 
 	StartTransactionCommand();
-	fingerprint = source_fingerprint(&source, VARDATA(part));
+	fingerprint = source_fingerprint(&source, VARDATA(part), check);
 	{
 		Oid			types[] = {INT4OID, INT4OID, INT8OID, INT8OID, INT4OID};
 		Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version),

@@ -320,7 +320,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	collect_pieces(trainer, &pieces);
 	metadata = make_metadata(trainer);
 	version = version_create(model->id, trainer->job->id, model->options.seed, model->options_json);
-	image_store(model->id, version, metadata, pieces.piece, pieces.n);
+	image_store(model->id, version, metadata, pieces.piece, pieces.n, job_check);
 
 	/* the mapped copy is there before anybody asks for it */
 	job_begin();
