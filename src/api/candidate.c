@@ -47,19 +47,6 @@ record_read(RecordReader *reader, const Served *served, HeapTupleHeader row, con
 	return fresh;
 }
 
-int
-record_column(const RecordReader *reader, const char *name)
-{
-	for (int i = 0; i < reader->tupdesc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(reader->tupdesc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return i + 1;
-	}
-	return 0;
-}
-
 /* One feature of an item of the catalogue (-1: not in it). */
 static int
 catalogue_ids(const ModelImage *image, int f, int32 item, int32 *id)

@@ -39,9 +39,6 @@ typedef struct RecordReader
 extern bool record_read(RecordReader *reader, const Served *served, HeapTupleHeader row,
 						const char *what);
 
-/* The column of a row type by name, 1-based, or 0. */
-extern int	record_column(const RecordReader *reader, const char *name);
-
 /* From the row, what it lacks from the catalogue by the item's key, else missing. */
 extern void candidate_from_row(const ModelImage *image, RecordReader *reader, Candidate *candidate);
 extern void candidate_from_key(const ModelImage *image, Cell key, Candidate *candidate);

@@ -122,7 +122,7 @@ match_columns(Scorer *scorer, const Served *served)
 	for (int k = 0; k < task->features; k++)
 	{
 		const char *name = image->task[scorer->task].feature[k];
-		int			attnum = record_column(&scorer->record, name);
+		int			attnum = row_column(scorer->record.tupdesc, name);
 
 		if (attnum == 0)
 			ereport(ERROR,

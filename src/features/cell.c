@@ -191,6 +191,16 @@ cell_from_datum(CellType *celltype, Datum value, bool isnull)
 	return isnull ? CELL_NULL : element_cell(celltype, value);
 }
 
+Cell
+cell_from_input(CellType *celltype, char *text)
+{
+	Oid			input;
+	Oid			ioparam;
+
+	getTypeInputInfo(celltype->element, &input, &ioparam);
+	return element_cell(celltype, OidInputFunctionCall(input, text, ioparam, -1));
+}
+
 int
 cells_from_datum(CellType *celltype, Datum value, bool isnull, Cell *cells)
 {

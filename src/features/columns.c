@@ -13,12 +13,11 @@
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-static int
-find_column(TupleDesc tupdesc, const char *name)
+int
+row_column(TupleDesc tupdesc, const char *name)
 {
 	for (int i = 0; name != NULL && i < tupdesc->natts; i++)
 	{
@@ -44,18 +43,18 @@ row_reader(const FeatureSet *set, const Relations *relations,
 
 	reader->set = set;
 	reader->relations = relations;
-	reader->time = find_column(tupdesc, relations->time_column);
+	reader->time = row_column(tupdesc, relations->time_column);
 	if (reader->time > 0)
 		reader->time_type = TupleDescAttr(tupdesc, reader->time - 1)->atttypid;
-	reader->user = find_column(tupdesc, relations->user_column);
+	reader->user = row_column(tupdesc, relations->user_column);
 	if (reader->user > 0)
 		cell_type_init(&reader->user_type, TupleDescAttr(tupdesc, reader->user - 1)->atttypid,
 					   true, context);
 
 	/* a row of the catalog calls the item's key by another name */
-	reader->item_key = find_column(tupdesc, relations->item_key);
+	reader->item_key = row_column(tupdesc, relations->item_key);
 	if (reader->item_key == 0)
-		reader->item_key = find_column(tupdesc, relations->catalog_key);
+		reader->item_key = row_column(tupdesc, relations->catalog_key);
 	if (reader->item_key > 0)
 		cell_type_init(&reader->item_key_type,
 					   TupleDescAttr(tupdesc, reader->item_key - 1)->atttypid, true, context);
@@ -72,7 +71,7 @@ row_reader(const FeatureSet *set, const Relations *relations,
 			if (feature->encoding == ENCODE_FIXED)
 				continue;
 			column->attnum = g == NN_ITEM && f == 0 ? reader->item_key :
-				find_column(tupdesc, feature->name);
+				row_column(tupdesc, feature->name);
 			if (column->attnum == 0)
 				continue;
 			cell_type_init(&column->type, TupleDescAttr(tupdesc, column->attnum - 1)->atttypid,
@@ -220,37 +219,37 @@ row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *i
 	}
 }
 
-/* One JSON value as the SQL type that the context column had in training. */
-static Cell
-context_cell(const Feature *feature, CellType *celltype, JsonbValue *value)
+char *
+jsonb_value_text(const JsonbValue *value)
 {
-	char	   *text;
-	Oid			input;
-	Oid			ioparam;
-
 	switch (value->type)
 	{
-		case jbvNull:
-			return CELL_NULL;
 		case jbvString:
-			text = pnstrdup(value->val.string.val, value->val.string.len);
-			break;
+			return pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
-			text = DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
-			break;
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 		case jbvBool:
-			text = pstrdup(value->val.boolean ? "true" : "false");
-			break;
+			return pstrdup(value->val.boolean ? "true" : "false");
 		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("context \"%s\" must be %s", feature->name,
-							feature->multi ? "an array of strings, numbers or booleans" :
-							"a string, number or boolean")));
+			return NULL;
 	}
-	getTypeInputInfo(celltype->element, &input, &ioparam);
-	return cell_from_datum(celltype, OidInputFunctionCall(input, text, ioparam, -1), false);
+}
+
+/* One JSON value as the SQL type that the context column had in training. */
+static Cell
+context_cell(const Feature *feature, CellType *celltype, const JsonbValue *value)
+{
+	char	   *text = jsonb_value_text(value);
+
+	if (value->type == jbvNull)
+		return CELL_NULL;
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("context \"%s\" must be %s", feature->name,
+						feature->multi ? "an array of strings, numbers or booleans" :
+						"a string, number or boolean")));
+	return cell_from_input(celltype, text);
 }
 
 void
@@ -310,7 +309,6 @@ context_encode(const FeatureSet *set, const void *jsonb, IdRow *row)
 		feature = &set->f[NN_CONTEXT][f];
 		dupn_parse_type(feature->type_name, &type, &typmod);
 		cell_type_init(&celltype, type, as_id(feature), CurrentMemoryContext);
-		celltype.array = false;
 		if (value.type == jbvBinary && feature->multi)
 		{
 			JsonbIterator *elements = JsonbIteratorInit(value.val.binary.data);

@@ -10,6 +10,7 @@
 
 #include "features/window.h"
 #include "lib/stringinfo.h"
+#include "utils/jsonb.h"
 
 /* Names of what a model reads; all strings live as long as the struct. */
 typedef struct Relations
@@ -103,6 +104,12 @@ extern Oid	column_type(Oid relation, const char *relation_name, const char *colu
 
 /* Print "left op right" with the default btree equality or < operator of a type, qualified. */
 extern void append_operator(StringInfo sql, const char *left, Oid type, int strategy, const char *right);
+
+/* The column of a row type by name, 1-based, or 0; name may be NULL. */
+extern int	row_column(TupleDesc tupdesc, const char *name);
+
+/* A JSON string, number or boolean as text; NULL for null, objects and arrays. */
+extern char *jsonb_value_text(const JsonbValue *value);
 
 /* A context given as jsonb: each declared context feature by name, unknown keys are an error. */
 extern void context_encode(const FeatureSet *set, const void *jsonb, IdRow *row);

@@ -53,6 +53,9 @@ extern void cell_type_init(CellType *celltype, Oid type, bool as_id, MemoryConte
 /* CELL_NULL for NULL and NaN. */
 extern Cell cell_from_datum(CellType *celltype, Datum value, bool isnull);
 
+/* The same for a value as text, by the input function of the element type. */
+extern Cell cell_from_input(CellType *celltype, char *text);
+
 /* The cells of an array value, NULL elements left out; at most NN_MAX_BAG,
  * the first ones.  A scalar type gives one.  Returns how many. */
 extern int	cells_from_datum(CellType *celltype, Datum value, bool isnull, Cell *cells);

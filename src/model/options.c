@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "features/columns.h"
 #include "hint.h"
 #include "model/options.h"
 #include "utils/builtins.h"
@@ -434,22 +435,6 @@ task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb)
 }
 
 /* ---------------- jsonb ---------------- */
-
-char *
-jsonb_value_text(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			return NULL;
-	}
-}
 
 char *
 jsonb_object_text(Jsonb *object, const char *key)

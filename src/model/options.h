@@ -97,9 +97,6 @@ extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb)
 /* A JSON string, number or boolean of an object by key as text, NULL when absent or null. */
 extern char *jsonb_object_text(Jsonb *object, const char *key);
 
-/* The same for a value at hand; NULL for null, objects and arrays. */
-extern char *jsonb_value_text(const JsonbValue *value);
-
 /* The keys of an object. */
 extern char **jsonb_object_names(Jsonb *object, int *n);
 

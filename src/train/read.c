@@ -370,48 +370,34 @@ read_conditions(Build *build, int t)
 		if (token == WJB_KEY)
 		{
 			char	   *name = pnstrdup(value.val.string.val, value.val.string.len);
+			const Feature *feature = NULL;
 
-			condition = &build->condition[t][build->n_conditions[t]];
-			condition->feature = -1;
 			for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
 				for (int f = 0; f < set->n[g]; f++)
 					if (set->f[g][f].encoding != ENCODE_FIXED && strcmp(set->f[g][f].name, name) == 0)
-					{
-						condition->group = g;
-						condition->feature = f;
-					}
-			if (condition->feature < 0)
+						feature = &set->f[g][f];
+			if (feature == NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_UNDEFINED_COLUMN),
 						 errmsg("task \"%s\": \"where\" names \"%s\", which is no item or behavior column",
 								task->name, name)));
-			if (++build->n_conditions[t] > 2 * NN_MAX_FEATURES)
-				elog(ERROR, "too many conditions");
-			cell_type_init(&type, set->f[condition->group][condition->feature].type,
-						   set->f[condition->group][condition->feature].encoding != ENCODE_BANDS,
+
+			/* names are distinct, of columns as well as of keys, so there is room */
+			condition = &build->condition[t][build->n_conditions[t]++];
+			condition->group = feature->group;
+			condition->feature = (int) (feature - set->f[feature->group]);
+			cell_type_init(&type, feature->type, feature->encoding != ENCODE_BANDS,
 						   CurrentMemoryContext);
-			type.array = false;
 			condition->cell = MemoryContextAlloc(build->context, sizeof(Cell));
 		}
 		else if (token == WJB_VALUE || token == WJB_ELEM)
 		{
-			Oid			input;
-			Oid			ioparam;
-			char	   *text;
+			char	   *text = jsonb_value_text(&value);
 
-			if (value.type == jbvString)
-				text = pnstrdup(value.val.string.val, value.val.string.len);
-			else if (value.type == jbvNumeric)
-				text = DatumGetCString(DirectFunctionCall1(numeric_out,
-														   NumericGetDatum(value.val.numeric)));
-			else if (value.type == jbvBool)
-				text = pstrdup(value.val.boolean ? "true" : "false");
-			else
+			if (text == NULL)
 				continue;
-			getTypeInputInfo(type.element, &input, &ioparam);
 			condition->cell = repalloc(condition->cell, sizeof(Cell) * (condition->n + 1));
-			condition->cell[condition->n++] =
-				cell_from_datum(&type, OidInputFunctionCall(input, text, ioparam, -1), false);
+			condition->cell[condition->n++] = cell_from_input(&type, text);
 		}
 	}
 }
