@@ -309,7 +309,7 @@ context_encode(const FeatureSet *set, const void *jsonb, IdRow *row)
 		feature = &set->f[NN_CONTEXT][f];
 		dupn_parse_type(feature->type_name, &type, &typmod);
 		cell_type_init(&celltype, type, as_id(feature), CurrentMemoryContext);
-		if (value.type == jbvBinary && feature->multi)
+		if (value.type == jbvBinary && feature->multi && JsonContainerIsArray(value.val.binary.data))
 		{
 			JsonbIterator *elements = JsonbIteratorInit(value.val.binary.data);
 			JsonbValue	element;
@@ -325,7 +325,7 @@ context_encode(const FeatureSet *set, const void *jsonb, IdRow *row)
 		else
 		{
 			cells[0] = context_cell(feature, &celltype, &value);
-			n = 1;
+			n = cells[0] != CELL_NULL;
 		}
 		if (feature->multi)
 			row->n[f] = feature_encode_bag(feature, cells, n, row->id[f]);
