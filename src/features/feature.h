@@ -99,7 +99,8 @@ typedef struct Feature
 	nn_group	group;
 	FeatureSource source;
 	Encoding	encoding;
-	char		type_name[NN_MAX_NAME]; /* SQL type when the model was declared or trained */
+	char		type_name[2 * NN_MAX_NAME + 8]; /* SQL type when the model was declared or trained,
+												 * with its schema and brackets */
 	Oid			type;			/* resolved on use, never stored */
 	CellKind	kind;
 	bool		multi;

@@ -376,11 +376,11 @@ get_text(JsonbContainer *object, const char *key, bool null_ok, const char *what
 }
 
 static void
-get_name(JsonbContainer *object, const char *key, char name[NN_MAX_NAME], const char *what)
+get_name(JsonbContainer *object, const char *key, char *name, size_t size, const char *what)
 {
 	char	   *text = get_text(object, key, false, what);
 
-	if (strlcpy(name, text, NN_MAX_NAME) >= NN_MAX_NAME)
+	if (strlcpy(name, text, size) >= size)
 		bad_features(what, "\"%s\" is too long", key);
 	pfree(text);
 }
@@ -454,14 +454,14 @@ parse_feature(ModelImage *image, int group, int i, JsonbContainer *object, const
 	Feature    *f = &image->set.f[group][i];
 	bool		event = group == NN_ITEM || group == NN_PROPERTY;
 
-	get_name(object, "name", f->name, what);
+	get_name(object, "name", f->name, sizeof(f->name), what);
 	if (strcmp(f->name, shape->name) != 0)
 		bad_features(what, "feature \"%s\" stands where the network has \"%s\"", f->name, shape->name);
 	f->group = group;
 	f->source = get_choice(object, "source", source_names, lengthof(source_names), what);
 	f->encoding = get_choice(object, "encoding", encoding_names, lengthof(encoding_names), what);
 	f->kind = get_choice(object, "kind", cell_names, lengthof(cell_names), what);
-	get_name(object, "type", f->type_name, what);
+	get_name(object, "type", f->type_name, sizeof(f->type_name), what);
 	f->min_count = get_integer(object, "min_count", 0, PG_INT64_MAX, what);
 	f->buckets = get_integer(object, "buckets", 0, PG_INT32_MAX, what);
 	f->bands = get_integer(object, "bands", 0, PG_INT32_MAX, what);
@@ -549,7 +549,7 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 	relations->profile = get_text(part, "profile", true, what);
 	relations->profile_key = get_text(part, "profile_key", true, what);
 
-	get_name(root, "timezone", set->timezone, what);
+	get_name(root, "timezone", set->timezone, sizeof(set->timezone), what);
 	set->tz = pg_tzset(set->timezone);
 	if (set->tz == NULL)
 		ereport(ERROR,
@@ -609,7 +609,7 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 		JsonbContainer *object = get_entry(part, t, "tasks", what);
 		char		name[NN_MAX_NAME];
 
-		get_name(object, "name", name, what);
+		get_name(object, "name", name, sizeof(name), what);
 		if (strcmp(name, shape->name) != 0)
 			bad_features(what, "task \"%s\" stands where the network has \"%s\"", name, shape->name);
 		image->task[t].feature = get_texts(object, "features", shape->features, what);
