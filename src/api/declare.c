@@ -264,6 +264,7 @@ dupn_alter_model(PG_FUNCTION_ARGS)
 {
 	Model	   *model = owned_model(fcinfo, 0, "name");
 	Parameters	parameters = {0};
+	FeatureSet *set;
 	Jsonb	   *merged;
 
 	refuse_null(fcinfo, 1, "options");
@@ -276,6 +277,9 @@ dupn_alter_model(PG_FUNCTION_ARGS)
 															 PG_GETARG_DATUM(1)));
 	model_parse_options(model);
 	model_check(model, false);
+	set = model_features(model, CurrentMemoryContext);
+	for (int t = 0; t < model->n_tasks; t++)
+		task_check(model, set, &model->task[t]);
 	put(&parameters, INT4OID, Int32GetDatum(model->id), false);
 	put(&parameters, JSONBOID, JsonbPGetDatum(merged), false);
 	execute("UPDATE _dupn.model SET options = $2" WHERE_MODEL, &parameters);

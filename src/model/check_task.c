@@ -81,8 +81,18 @@ check_stream_column(const Model *model, const FeatureSet *set, const char *what,
 		return type;
 	}
 	for (int f = 0; f < set->n[NN_ITEM]; f++)
-		if (strcmp(set->f[NN_ITEM][f].name, column) == 0)
-			return set->f[NN_ITEM][f].type;
+	{
+		const Feature *feature = &set->f[NN_ITEM][f];
+
+		if (strcmp(feature->name, column) != 0)
+			continue;
+		if (type_use(feature->type) == TYPE_NUMBER && feature->kind == CELL_HASH)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("%s \"%s\" of the catalog is read as an id, not as a number", what, column),
+					 errhint("Leave it out of the option \"encodings\" or give it bands there.")));
+		return feature->type;
+	}
 
 	names = relation_columns(events, &n);
 	ereport(ERROR,

@@ -227,6 +227,16 @@ SELECT dupn_add_task('m', 't', 'multiclass', samples => 'samples', label => 'wor
 \echo :SQLSTATE
 SELECT dupn_add_task('m', 't', 'multiclass', label => 'action', options => '{"within": "item_id"}');
 \echo :SQLSTATE
+CREATE TABLE priced (id int PRIMARY KEY, cost numeric);
+SELECT dupn_create_model('priced', 'events', 'user_id', 'occurred_at', '{item_id,cost}', catalog => 'priced', catalog_key => 'id',
+	options => '{"encodings": {"cost": "id"}}');
+SELECT dupn_add_task('priced', 't', 'multiclass', label => 'cost');
+\echo :SQLSTATE
+SELECT dupn_alter_model('priced', '{"encodings": null}');
+SELECT dupn_add_task('priced', 't', 'multiclass', label => 'cost');
+SELECT dupn_alter_model('priced', '{"encodings": {"cost": "id"}}');
+\echo :SQLSTATE
+SELECT dupn_drop_model('priced');
 SELECT dupn_add_task('m', 't', 'next_item', samples => 'samples');
 \echo :SQLSTATE
 SELECT dupn_add_task('m', 't', 'next_item', label => 'item_id');
