@@ -10,23 +10,11 @@
 #include <math.h>
 
 #include "train/dataset.h"
+#include "train/softmax.h"
 #include "utils/memutils.h"
 
-#define MOST_FULL		50000	/* columns of a full softmax; beyond, negatives are drawn */
-#define NEGATIVES		1024
 #define LOGIT_FLOATS	(16 * 1024 * 1024)	/* of a step: 64 MB */
 #define REPEAT_COUNTS	4		/* the last index of repeat.count */
-
-/* A growable array; its memory stays for the next batch. */
-typedef struct Array
-{
-	char	   *data;
-	int64		n,
-				capacity;
-} Array;
-
-#define PUSH(batches, array, type, value) \
-	(*(type *) array_next(batches, array, sizeof(type)) = (value))
 
 /* The samples of a task as they grow. */
 typedef struct TaskSamples
@@ -50,19 +38,6 @@ typedef struct TaskSamples
 				hidden;
 } TaskSamples;
 
-/* The columns of next_item samples. */
-typedef struct Columns
-{
-	int			n;
-	int			shared;
-	Array		item;			/* catalogue index of each */
-	Array		log_q;
-	nn_ids		ids[NN_MAX_FEATURES];
-	Array		values[NN_MAX_FEATURES];	/* gathered, where not the catalogue's own */
-	Array		offsets[NN_MAX_FEATURES];
-	int32	   *of_item;		/* [J] column, -1: none; sampled: of the shared ones */
-} Columns;
-
 struct Batches
 {
 	const Dataset *data;
@@ -75,185 +50,12 @@ struct Batches
 	bool		one_each;		/* a sequence per view: prefixes share nothing */
 
 	bool		all_items;
-	bool		sampled;
-	Columns		known;			/* of training */
-	Columns		all;			/* the catalogue */
-	Columns		drawn;			/* of a step with sampled negatives */
-	double	   *cumulative;		/* [known.n] of the distribution of negatives */
-	int32	   *extra_column[2];	/* [J] of a step's extras: by log_q, without */
-	int32	   *sample_column;	/* [J] of the sample at hand */
-	Array		key_dropped;	/* the columns' item keys after id dropout */
+	Softmax		softmax;
 	WindowItem *window;
 	IdRow	   *profile;
 	IdRow	   *context_row;
 	TaskSamples task[NN_MAX_TASKS];
 };
-
-static void *
-array_next(Batches *batches, Array *array, size_t width)
-{
-	if (array->n == array->capacity)
-	{
-		array->capacity = Max(256, 2 * array->capacity);
-		array->data = array_resize(array->data, array->capacity, width, batches->context);
-	}
-	return array->data + width * array->n++;
-}
-
-/* ---------------- columns ---------------- */
-
-/* The ids of columns, gathered from the catalogue. */
-static void
-columns_gather(Batches *batches, Columns *columns)
-{
-	const FeatureSet *set = batches->data->set;
-	const int32 *item = (const int32 *) columns->item.data;
-
-	for (int f = 0; f < set->n[NN_ITEM]; f++)
-	{
-		const nn_ids *ids = &batches->data->catalogue.feature[f];
-
-		columns->values[f].n = columns->offsets[f].n = 0;
-		if (ids->offsets)
-			PUSH(batches, &columns->offsets[f], int64, 0);
-		for (int c = 0; c < columns->n; c++)
-		{
-			int64		begin = ids->offsets ? ids->offsets[item[c]] : item[c];
-			int64		end = ids->offsets ? ids->offsets[item[c] + 1] : begin + 1;
-
-			for (int64 k = begin; k < end; k++)
-				PUSH(batches, &columns->values[f], int32, ids->values[k]);
-			if (ids->offsets)
-				PUSH(batches, &columns->offsets[f], int64, columns->values[f].n);
-		}
-		columns->ids[f].values = (const int32 *) columns->values[f].data;
-		columns->ids[f].offsets = ids->offsets ? (const int64 *) columns->offsets[f].data : NULL;
-	}
-}
-
-static int32 *
-int32_array(Batches *batches, int64 n, int32 value)
-{
-	int32	   *array = MemoryContextAllocHuge(batches->context, sizeof(int32) * Max(n, 1));
-
-	for (int64 i = 0; i < n; i++)
-		array[i] = value;
-	return array;
-}
-
-static void
-columns_make(Batches *batches)
-{
-	const Dataset *data = batches->data;
-	const Catalogue *catalogue = &data->catalogue;
-	Columns    *all = &batches->all;
-	Columns    *known = &batches->known;
-	double		total = 0;
-	double		sum = 0;
-
-	all->n = all->shared = (int) catalogue->n;
-	all->of_item = int32_array(batches, catalogue->n, -1);
-	known->of_item = int32_array(batches, catalogue->n, -1);
-	for (int32 j = 0; j < catalogue->n; j++)
-	{
-		all->of_item[j] = j;
-		if (!data->known[j])
-			continue;
-		known->of_item[j] = known->n++;
-		PUSH(batches, &known->item, int32, j);
-	}
-	known->shared = known->n;
-	memcpy(all->ids, catalogue->feature, sizeof(all->ids));
-	columns_gather(batches, known);
-
-	batches->sampled = known->n > MOST_FULL;
-	if (!batches->sampled)
-		return;
-	batches->drawn.of_item = int32_array(batches, catalogue->n, -1);
-	for (int i = 0; i < 2; i++)
-		batches->extra_column[i] = int32_array(batches, catalogue->n, -1);
-	batches->sample_column = int32_array(batches, catalogue->n, -1);
-	batches->cumulative = MemoryContextAllocHuge(batches->context, sizeof(double) * known->n);
-	for (int c = 0; c < known->n; c++)
-		total += pow((double) catalogue->count[((int32 *) known->item.data)[c]], .75);
-	for (int c = 0; c < known->n; c++)
-	{
-		sum += .9 * pow((double) catalogue->count[((int32 *) known->item.data)[c]], .75) / Max(total, 1) +
-			.1 / known->n;
-		batches->cumulative[c] = sum;
-	}
-}
-
-/* log of the chance that NEGATIVES draws hold this item */
-static float
-log_q(const Batches *batches, int32 item)
-{
-	int			c = batches->known.of_item[item];
-	double		n = batches->cumulative[batches->known.n - 1];
-	double		q;
-
-	/* an item that is never drawn counts like the rarest */
-	if (c < 0)
-		q = .1 / batches->known.n / n;
-	else
-		q = (batches->cumulative[c] - (c > 0 ? batches->cumulative[c - 1] : 0)) / n;
-	return (float) log(-expm1(NEGATIVES * log1p(-q)));
-}
-
-/* Forget a step's columns without touching the whole catalogue. */
-static void
-columns_clear(Batches *batches)
-{
-	const int32 *item = (const int32 *) batches->drawn.item.data;
-
-	for (int c = 0; c < batches->drawn.n; c++)
-	{
-		batches->drawn.of_item[item[c]] = -1;
-		batches->extra_column[0][item[c]] = -1;
-		batches->extra_column[1][item[c]] = -1;
-	}
-	batches->drawn.n = batches->drawn.shared = 0;
-	batches->drawn.item.n = batches->drawn.log_q.n = 0;
-}
-
-static int32
-columns_add(Batches *batches, int32 item, float q)
-{
-	PUSH(batches, &batches->drawn.item, int32, item);
-	PUSH(batches, &batches->drawn.log_q, float, q);
-	return batches->drawn.n++;
-}
-
-/* Shared negatives of a step, distinct. */
-static void
-columns_draw(Batches *batches, uint64 *random)
-{
-	const double *cumulative = batches->cumulative;
-	int			n = batches->known.n;
-
-	columns_clear(batches);
-	for (int i = 0; i < NEGATIVES; i++)
-	{
-		double		u = nn_random_uniform(random) * cumulative[n - 1];
-		int			low = 0;
-		int			high = n - 1;
-		int32		item;
-
-		while (low < high)
-		{
-			int			middle = low + (high - low) / 2;
-
-			if (cumulative[middle] <= u)
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		item = ((const int32 *) batches->known.item.data)[low];
-		if (batches->drawn.of_item[item] < 0)
-			batches->drawn.of_item[item] = columns_add(batches, item, log_q(batches, item));
-	}
-	batches->drawn.shared = batches->drawn.n;
-}
 
 /* ---------------- plan ---------------- */
 
@@ -277,7 +79,7 @@ batches_make(const Dataset *data, const Moments *moments, const nn_config *confi
 	for (int t = 0; t < config->n_task; t++)
 		next_item |= config->task[t].kind == NN_NEXT_ITEM;
 	if (next_item)
-		columns_make(batches);
+		softmax_make(&batches->softmax, data, context);
 	return batches;
 }
 
@@ -316,7 +118,7 @@ batches_plan(Batches *batches, int splits, int most, bool all_items)
 		}
 		if (open == NULL || user != moment->user || open->start != start || open->n >= most)
 		{
-			open = array_next(batches, &batches->stretch, sizeof(Stretch));
+			open = array_next(batches->context, &batches->stretch, sizeof(Stretch));
 			*open = (Stretch) {.start = start, .first = i};
 			user = moment->user;
 		}
@@ -335,7 +137,7 @@ batches_stretches(const Batches *batches)
 int
 batches_most_views(const Batches *batches, int wanted, bool served)
 {
-	int			columns = batches->sampled && !served ? NEGATIVES : Max(batches->all.n, 1);
+	int			columns = batches->softmax.sampled && !served ? NEGATIVES : Max(batches->softmax.all.n, 1);
 
 	return Max(1, Min(wanted, LOGIT_FLOATS / columns));
 }
@@ -357,11 +159,11 @@ samples_reset(Batches *batches)
 		for (int i = 0; i < lengthof(arrays); i++)
 			arrays[i]->n = 0;
 		for (int i = 0; i < lengthof(offsets); i++)
-			PUSH(batches, offsets[i], int64, 0);
+			PUSH(batches->context, offsets[i], int64, 0);
 		for (int k = 0; k < batches->config->task[t].n_candidate; k++)
 		{
 			s->candidate[k].n = s->candidate_offsets[k].n = 0;
-			PUSH(batches, &s->candidate_offsets[k], int64, 0);
+			PUSH(batches->context, &s->candidate_offsets[k], int64, 0);
 		}
 		s->n = 0;
 	}
@@ -370,25 +172,23 @@ samples_reset(Batches *batches)
 static void
 push_sample(Batches *batches, TaskSamples *s, int view, float weight)
 {
-	PUSH(batches, &s->view, int32, view);
-	PUSH(batches, &s->weight, float, weight);
+	PUSH(batches->context, &s->view, int32, view);
+	PUSH(batches->context, &s->weight, float, weight);
 	s->n++;
 }
 
-/* Columns of the sample at hand in a step with drawn negatives. */
+/* The column of an item for the sample at hand alone. */
 static int32
 extra_column(Batches *batches, TaskSamples *s, int32 item, bool in_window)
 {
-	int32		shared = batches->drawn.of_item[item];
-	int32	   *column = &batches->extra_column[in_window ? 1 : 0][item];
+	int32		shared = batches->softmax.drawn.of_item[item];
+	int32		column = softmax_extra(&batches->softmax, item, in_window);
 
-	if (*column < 0)
-		*column = columns_add(batches, item, in_window ? 0 : log_q(batches, item));
-	batches->sample_column[item] = *column;
-	PUSH(batches, &s->extra, int32, *column);
+	batches->softmax.sample_column[item] = column;
+	PUSH(batches->context, &s->extra, int32, column);
 	if (shared >= 0)
-		PUSH(batches, &s->hidden, int32, shared);
-	return *column;
+		PUSH(batches->context, &s->hidden, int32, shared);
+	return column;
 }
 
 static void
@@ -403,8 +203,8 @@ push_wide(Batches *batches, int t, TaskSamples *s, int32 column, const WindowIte
 	rows = batches->layout->tensor[tensor].rows;
 	cols = batches->layout->tensor[tensor].cols;
 	if (cols > 0)
-		PUSH(batches, &s->wide, nn_wide, ((nn_wide) {column, Min(w->type, rows - 1) * cols + w->recency, 1}));
-	PUSH(batches, &s->wide, nn_wide, ((nn_wide) {column, rows * cols + Min(w->count, REPEAT_COUNTS), 1}));
+		PUSH(batches->context, &s->wide, nn_wide, ((nn_wide) {column, Min(w->type, rows - 1) * cols + w->recency, 1}));
+	PUSH(batches->context, &s->wide, nn_wide, ((nn_wide) {column, rows * cols + Min(w->count, REPEAT_COUNTS), 1}));
 }
 
 /* One sample of next_item: the allowed events of the instant are its targets. */
@@ -415,7 +215,7 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 	const Dataset *data = batches->data;
 	const User *user = &data->users[moment->user];
 	TaskSamples *s = &batches->task[t];
-	bool		sampled = columns == &batches->drawn;
+	bool		sampled = columns == &batches->softmax.drawn;
 	int64		first_extra = s->extra.n;
 	int			size = 0;
 	int			n;
@@ -447,25 +247,25 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 			continue;
 		if (!sampled)
 			column = columns->of_item[item];
-		else if (batches->sample_column[item] >= 0)
-			column = batches->sample_column[item];
+		else if (batches->softmax.sample_column[item] >= 0)
+			column = batches->softmax.sample_column[item];
 		else
 			column = extra_column(batches, s, item, false);
 		Assert(column >= 0);
-		PUSH(batches, &s->target, int32, column);
-		PUSH(batches, &s->target_weight, float, 1.0f / size);
+		PUSH(batches->context, &s->target, int32, column);
+		PUSH(batches->context, &s->target_weight, float, 1.0f / size);
 	}
 	for (int64 k = first_extra; k < s->extra.n; k++)
 	{
 		int32		column = ((const int32 *) s->extra.data)[k];
 
-		batches->sample_column[((const int32 *) columns->item.data)[column]] = -1;
+		batches->softmax.sample_column[((const int32 *) columns->item.data)[column]] = -1;
 	}
 	push_sample(batches, s, view, 1);
-	PUSH(batches, &s->target_offsets, int64, s->target.n);
-	PUSH(batches, &s->wide_offsets, int64, s->wide.n);
-	PUSH(batches, &s->extra_offsets, int64, s->extra.n);
-	PUSH(batches, &s->hidden_offsets, int64, s->hidden.n);
+	PUSH(batches->context, &s->target_offsets, int64, s->target.n);
+	PUSH(batches->context, &s->wide_offsets, int64, s->wide.n);
+	PUSH(batches->context, &s->extra_offsets, int64, s->extra.n);
+	PUSH(batches->context, &s->hidden_offsets, int64, s->hidden.n);
 }
 
 /* One sample per allowed event of the instant that has a class. */
@@ -481,7 +281,7 @@ push_classes(Batches *batches, int t, const Moment *moment, int view)
 		if (event_is_target(batches->data, t, event))
 		{
 			push_sample(batches, s, view, 1.0f / size);
-			PUSH(batches, &s->label_class, int32, event_class(batches->data, t, event));
+			PUSH(batches->context, &s->label_class, int32, event_class(batches->data, t, event));
 		}
 }
 
@@ -495,10 +295,10 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 	for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
 	{
 		push_sample(batches, s, view, rows->weight ? rows->weight[row] : 1);
-		PUSH(batches, &s->label, float, rows->label[row]);
-		PUSH(batches, &s->label_class, int32, (int32) rows->label[row]);
+		PUSH(batches->context, &s->label, float, rows->label[row]);
+		PUSH(batches->context, &s->label_class, int32, (int32) rows->label[row]);
 		for (int f = 0; f < task->features; f++)
-			PUSH(batches, &s->features, float, rows->features[row * task->features + f]);
+			PUSH(batches->context, &s->features, float, rows->features[row * task->features + f]);
 		for (int k = 0; k < task->n_candidate; k++)
 		{
 			const IdColumn *column = &rows->candidate[k];
@@ -506,8 +306,8 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 			int64		end = column->offsets ? column->offsets[row + 1] : row + 1;
 
 			for (int64 i = begin; i < end; i++)
-				PUSH(batches, &s->candidate[k], int32, column->values[i]);
-			PUSH(batches, &s->candidate_offsets[k], int64, s->candidate[k].n);
+				PUSH(batches->context, &s->candidate[k], int32, column->values[i]);
+			PUSH(batches->context, &s->candidate_offsets[k], int64, s->candidate[k].n);
 		}
 	}
 }
@@ -590,24 +390,6 @@ samples_finish(Batches *batches, Columns *columns, bool has_log_q)
 	return batch;
 }
 
-/* Read some columns' item keys as unknown, so that new items can be recommended. */
-static void
-drop_column_keys(Batches *batches, Columns *columns, nn_batch *batch, uint64 *random)
-{
-	double		rate = batches->data->model->options.id_dropout;
-	const int32 *values = columns->ids[0].values;
-
-	if (rate <= 0 || batches->config->n_feature[NN_ITEM] < 2)
-		return;
-	batches->key_dropped.n = 0;
-	for (int c = 0; c < columns->n; c++)
-		PUSH(batches, &batches->key_dropped, int32,
-			 nn_random_uniform(random) < rate ? ID_UNKNOWN : values[c]);
-	for (int t = 0; t < batches->config->n_task; t++)
-		if (batches->config->task[t].kind == NN_NEXT_ITEM)
-			batch->samples[t].column[0].values = (const int32 *) batches->key_dropped.data;
-}
-
 /* Half of the views stand at the target's time, half somewhere since the event before it. */
 static TimestampTz
 draw_now(const Batches *batches, const Moment *moment, uint64 *random)
@@ -628,14 +410,14 @@ batches_train(Batches *batches, const Stretch *const *stretches, int n, uint64 *
 	const ModelOptions *options = &data->model->options;
 	IdDropout	dropout = {.item_key = options->id_dropout, .profile = options->profile_dropout,
 	.context = options->context_dropout, .random = random};
-	Columns    *columns = batches->sampled ? &batches->drawn :
-		batches->all_items ? &batches->all : &batches->known;
+	Columns    *columns = batches->softmax.sampled ? &batches->softmax.drawn :
+		batches->all_items ? &batches->softmax.all : &batches->softmax.known;
 	nn_batch   *batch;
 
 	batch_reset(batches->builder);
 	samples_reset(batches);
-	if (batches->sampled)
-		columns_draw(batches, random);
+	if (batches->softmax.sampled)
+		softmax_draw(&batches->softmax, random);
 	for (int i = 0; i < n; i++)
 	{
 		const Stretch *stretch = stretches[i];
@@ -659,10 +441,17 @@ batches_train(Batches *batches, const Stretch *const *stretches, int n, uint64 *
 			push_moment(batches, moment, push_view(batches, moment, length, now, &dropout), now, columns);
 		}
 	}
-	if (batches->sampled)
-		columns_gather(batches, columns);
-	batch = samples_finish(batches, columns, batches->sampled);
-	drop_column_keys(batches, columns, batch, random);
+	if (batches->softmax.sampled)
+		softmax_gather(&batches->softmax, columns);
+	batch = samples_finish(batches, columns, batches->softmax.sampled);
+	if (options->id_dropout > 0 && batches->config->n_feature[NN_ITEM] > 1)
+	{
+		const int32 *key = softmax_drop_keys(&batches->softmax, columns, options->id_dropout, random);
+
+		for (int t = 0; t < batches->config->n_task; t++)
+			if (batches->config->task[t].kind == NN_NEXT_ITEM)
+				batch->samples[t].column[0].values = key;
+	}
 	return batch;
 }
 
@@ -683,7 +472,7 @@ batches_served(Batches *batches, const int64 *moments, int n)
 
 		batch_add_sequence(batches->builder, data->events, start, length, moment->time, NULL);
 		push_moment(batches, moment, push_view(batches, moment, length, moment->time, NULL),
-					moment->time, &batches->all);
+					moment->time, &batches->softmax.all);
 	}
-	return samples_finish(batches, &batches->all, false);
+	return samples_finish(batches, &batches->softmax.all, false);
 }
