@@ -333,7 +333,9 @@ notices(const Model *model, const FeatureSet *set)
 					notice_feature(set, feature, relation_oid(relations->profile), " of the profile");
 					break;
 				case FROM_CONTEXT:
-					notice_feature(set, feature, InvalidOid, " of the context");
+					notice_feature(set, feature, InvalidOid,
+								   model->n_tasks == 0 && feature->shares < 0 ?
+								   " of the context until a task's samples have it" : " of the context");
 					break;
 				case FROM_TIME:
 				case FROM_WINDOW:
