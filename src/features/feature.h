@@ -159,9 +159,9 @@ typedef struct VocabularyBuilder VocabularyBuilder;
 extern VocabularyBuilder *vocabulary_builder(MemoryContext context);
 extern void vocabulary_count(VocabularyBuilder *builder, Cell cell);
 
-/* Fills feature->vocabulary and ->vocab in the builder's context; *counts, if
- * asked, [vocab]: how often each id was seen, rare ones under ID_UNKNOWN. */
-extern void vocabulary_finish(VocabularyBuilder *builder, Feature *feature, int64 **counts);
+/* Fills feature->vocabulary and ->vocab in the builder's context, without what
+ * was counted less than min_count times.  The builder is gone then. */
+extern void vocabulary_finish(VocabularyBuilder *builder, Feature *feature);
 
 /* A lookup table from cells to 0 .. n-1 in the order given (duplicates keep the first). */
 extern void vocabulary_index(Vocabulary *vocabulary, const Cell *cells, int64 n, int32 first_id,

@@ -32,7 +32,6 @@ struct VocabularyBuilder
 {
 	MemoryContext context;
 	count_hash *counts;
-	int64		total;
 };
 
 VocabularyBuilder *
@@ -42,7 +41,6 @@ vocabulary_builder(MemoryContext context)
 
 	builder->context = context;
 	builder->counts = count_create(context, 1024, NULL);
-	builder->total = 0;
 	return builder;
 }
 
@@ -58,7 +56,6 @@ vocabulary_count(VocabularyBuilder *builder, Cell cell)
 	if (!found)
 		entry->count = 0;
 	entry->count++;
-	builder->total++;
 }
 
 /* The most frequent first, ties by value. */
@@ -74,7 +71,7 @@ compare_entries(const void *a, const void *b)
 }
 
 void
-vocabulary_finish(VocabularyBuilder *builder, Feature *feature, int64 **counts)
+vocabulary_finish(VocabularyBuilder *builder, Feature *feature)
 {
 	uint64		members = builder->counts->members;
 	CountEntry *entries;
@@ -82,8 +79,6 @@ vocabulary_finish(VocabularyBuilder *builder, Feature *feature, int64 **counts)
 	count_iterator iterator;
 	Cell	   *cells;
 	int64		n = 0;
-	int64		kept = 0;
-	int64		kept_total = 0;
 
 	entries = MemoryContextAllocHuge(builder->context, sizeof(CountEntry) * Max(members, 1));
 	count_start_iterate(builder->counts, &iterator);
@@ -99,24 +94,16 @@ vocabulary_finish(VocabularyBuilder *builder, Feature *feature, int64 **counts)
 				 errhint("Set {\"encodings\": {\"%s\": {\"hash\": 1000000}}}.", feature->name)));
 
 	cells = MemoryContextAllocHuge(builder->context, sizeof(Cell) * Max(n, 1));
-	for (kept = 0; kept < n; kept++)
-	{
-		cells[kept] = entries[kept].cell;
-		kept_total += entries[kept].count;
-	}
-	vocabulary_index(&feature->vocabulary, cells, kept, ID_FIRST, builder->context);
-	feature->vocab = ID_FIRST + kept;
-
-	if (counts != NULL)
-	{
-		*counts = MemoryContextAllocHuge(builder->context, sizeof(int64) * feature->vocab);
-		(*counts)[ID_MISSING] = 0;
-		(*counts)[ID_UNKNOWN] = builder->total - kept_total;
-		for (int64 i = 0; i < kept; i++)
-			(*counts)[ID_FIRST + i] = entries[i].count;
-	}
+	for (int64 i = 0; i < n; i++)
+		cells[i] = entries[i].cell;
+	vocabulary_index(&feature->vocabulary, cells, n, ID_FIRST, builder->context);
+	feature->vocab = ID_FIRST + n;
 	pfree(cells);
 	pfree(entries);
+
+	/* the counts may be larger than all that was learned from them */
+	count_destroy(builder->counts);
+	pfree(builder);
 }
 
 void

@@ -524,7 +524,7 @@ finish_feature(Build *build, Learner *learner, int g, int f)
 		return;
 	}
 	if (feature->encoding == ENCODE_ID)
-		vocabulary_finish(learner->builder[g][f], feature, NULL);
+		vocabulary_finish(learner->builder[g][f], feature);
 	else if (feature->encoding == ENCODE_BANDS)
 	{
 		double	   *bounds = MemoryContextAlloc(data->context, sizeof(double) * Max(feature->bands, 1));

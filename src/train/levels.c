@@ -132,7 +132,7 @@ learn_classes(Build *build, int t, Levels *levels, const LabelValue *values, int
 	strlcpy(feature.name, data->model->task[t].label, sizeof(feature.name));
 	for (int64 i = 0; i < n; i++)
 		vocabulary_count(builder, values[i].cell);
-	vocabulary_finish(builder, &feature, NULL);
+	vocabulary_finish(builder, &feature);
 	levels->vocabulary = feature.vocabulary;
 	levels->classes = (int) Min(feature.vocab - ID_FIRST, MOST_CLASSES);
 	if (feature.vocab - ID_FIRST > MOST_CLASSES)
