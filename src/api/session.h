@@ -138,7 +138,7 @@ typedef struct AskedUser
 	const Model *model;
 	Datum		user;
 	Oid			type;			/* of user: bigint, text or uuid */
-	void	   *context;		/* Jsonb, or NULL */
+	Jsonb	   *context;		/* or NULL */
 	TimestampTz now;
 } AskedUser;
 

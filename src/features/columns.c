@@ -253,9 +253,8 @@ context_cell(const Feature *feature, CellType *celltype, const JsonbValue *value
 }
 
 void
-context_encode(const FeatureSet *set, const void *jsonb, IdRow *row)
+context_encode(const FeatureSet *set, const Jsonb *object, IdRow *row)
 {
-	const Jsonb *object = jsonb;
 	JsonbIterator *iterator;
 	JsonbValue	key;
 	JsonbValue	value;

@@ -112,6 +112,6 @@ extern int	row_column(TupleDesc tupdesc, const char *name);
 extern char *jsonb_value_text(const JsonbValue *value);
 
 /* A context given as jsonb: each declared context feature by name, unknown keys are an error. */
-extern void context_encode(const FeatureSet *set, const void *jsonb, IdRow *row);
+extern void context_encode(const FeatureSet *set, const Jsonb *object, IdRow *row);
 
 #endif							/* DUPN_COLUMNS_H */

@@ -46,8 +46,8 @@ typedef struct EventTable
 	MemoryContext context;
 } EventTable;
 
-/* One event before it enters a table: cells of the declared item and property
- * features, as a row reader fills them. */
+/* One event before it enters a table: ids of the declared item and property
+ * features, as row_encode fills them. */
 typedef struct EventRow
 {
 	TimestampTz time;

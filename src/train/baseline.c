@@ -351,7 +351,6 @@ add_results(Judged *judged, const char *source)
 	Assert(judged->n_results <= MAX_RESULTS);
 	memset(results, 0, sizeof(*results));
 	results->source = source;
-	results->n = judged->n;
 	return results;
 }
 

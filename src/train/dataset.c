@@ -500,11 +500,11 @@ encode_samples(Build *build, int t)
 	int			F = data->model->task[t].n_features;
 	int64		n = Max(raw->n, 1);
 	int64		n_runs = raw->run->n;
+	int64		unlabeled = 0;
 	RawRun	   *runs = palloc_extended(sizeof(RawRun) * Max(n_runs, 1), MCXT_ALLOC_HUGE);
 	int64	   *order = NULL;
 	int64		capacity = 0;
 
-	rows->nulls = raw->skipped;
 	rows->user = MemoryContextAllocHuge(context, mul_size(sizeof(int32), n));
 	rows->item = MemoryContextAllocHuge(context, mul_size(sizeof(int32), n));
 	rows->time = MemoryContextAllocHuge(context, mul_size(sizeof(TimestampTz), n));
@@ -532,7 +532,7 @@ encode_samples(Build *build, int t)
 
 			if (isnan(label))
 			{
-				rows->nulls++;
+				unlabeled++;
 				continue;
 			}
 			rows->user[at] = (int32) user;
@@ -566,9 +566,9 @@ encode_samples(Build *build, int t)
 				job_check();
 		}
 	}
-	if (rows->nulls > raw->skipped)
+	if (unlabeled > 0)
 		job_note("task \"%s\": " INT64_FORMAT " samples without a usable \"%s\" were skipped",
-				 data->model->task[t].name, rows->nulls - raw->skipped, data->model->task[t].label);
+				 data->model->task[t].name, unlabeled, data->model->task[t].label);
 	if (rows->n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),

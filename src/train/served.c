@@ -73,7 +73,6 @@ judged_add(Judged *judged, int64 *capacity, nn_kind kind, const Moments *moments
 		judged->user[at] = judged->user[at - 1] +
 			(moments->moment[judged->moment[at - 1]].user != moments->moment[moment].user);
 	judged->n++;
-	judged->results[0].n = judged->n;
 	return at;
 }
 

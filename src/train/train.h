@@ -3,13 +3,19 @@
  * train.h
  *	  From tables to a new version
  *
- *	  job.c		  the worker: connects, waits, reports, gives way, ends
- *	  dataset.c	  reads the relations, learns vocabularies, encodes
- *	  samples.c	  which views and samples each task trains and is judged on
- *	  trainer.c	  epochs, early stopping
- *	  evaluate.c  metrics as served, with intervals
- *	  baseline.c  what a GROUP BY would have said on the same split
- *	  estimate.c  dupn_estimate
+ *	  enqueue.c, queue.c	see job.h
+ *	  job.c			the worker: connects, waits, reports, gives way, ends
+ *	  dataset.c		reads the relations, learns vocabularies, encodes; with
+ *					read.c, learn.c, levels.c, see dataset.h
+ *	  samples.c		which moments each task trains and is judged on
+ *	  batches.c, softmax.c	from moments to batches for the network
+ *	  start.c		start values that are counted
+ *	  trainer.c		epochs, early stopping
+ *	  served.c		the network judged as it is served
+ *	  evaluate.c	metrics with intervals
+ *	  baseline.c	what a GROUP BY would have said on the same split
+ *	  publish.c		a trained network becomes a version
+ *	  estimate.c	dupn_estimate
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +30,7 @@ typedef struct Job
 {
 	int64		id;
 	int32		model_id;
-	char	   *action;			/* train, finetune, refresh, evaluate */
+	char	   *action;			/* "train" */
 	Jsonb	   *options;		/* as given: see job_apply_options */
 	MemoryContext context;
 } Job;
@@ -94,7 +100,6 @@ typedef struct SampleRows
 	IdColumn	candidate[NN_MAX_FEATURES]; /* in the order of task_candidate() */
 	int32	   *item;			/* catalogue index of the candidate, -1 */
 	IdColumn	context[NN_MAX_FEATURES];	/* context columns that the samples have */
-	int64		nulls;			/* rows skipped: NULL user, time or label */
 } SampleRows;
 
 /* How a multiclass task's label becomes a class. */
@@ -208,7 +213,6 @@ typedef struct Metrics
 typedef struct Results
 {
 	const char *source;
-	int64		n;
 	double	   *rank;			/* next_item: mean rank of each target */
 	float	   *score;			/* binary: a score or probability */
 	int32	   *predicted;		/* multiclass: class; -1 never right */
