@@ -106,6 +106,8 @@ CALL dupn_run('walk', 'train', '{"holdout": "2020-01-01"}');
 CALL dupn_run('walk', 'train', '{"holdout": "2030-01-01", "epochs": 1}');
 UPDATE impressions SET clicked = true;
 CALL dupn_run('walk');
+ALTER TABLE impressions ALTER COLUMN clicked TYPE int USING 2;
+CALL dupn_run('walk');
 ALTER TABLE impressions DROP COLUMN score;
 CALL dupn_run('walk');
 SELECT model, state, replace(message, current_user, 'owner') AS message FROM dupn_jobs
