@@ -166,7 +166,7 @@ session_sources(Session *session, const Model *model)
 	memcpy(sources->relation, oid, sizeof(oid));
 	sources->user_type = column_type(oid[0], names->events, names->user_column);
 	sources->time_type = column_type(oid[0], names->events, names->time_column);
-	sources->item_type = column_type(oid[0], names->events, names->item_key);
+	(void) column_type(oid[0], names->events, names->item_key);
 	if (OidIsValid(oid[1]))
 		sources->catalog_key_type = column_type(oid[1], names->catalog, names->catalog_key);
 	if (OidIsValid(oid[2]))

@@ -64,7 +64,6 @@ typedef struct Sources
 	Relations	relations;
 	Oid			user_type;
 	Oid			time_type;
-	Oid			item_type;
 	Oid			catalog_key_type;
 	Oid			profile_key_type;
 	Reading		window;

@@ -115,8 +115,6 @@ cell_type_init(CellType *celltype, Oid type, bool as_id, MemoryContext context)
 		default:
 			celltype->kind = CELL_HASH;
 	}
-	get_typlenbyvalalign(celltype->element, &celltype->typlen, &celltype->typbyval,
-						 &celltype->typalign);
 	getTypeOutputInfo(celltype->element, &output, &varlena);
 	fmgr_info_cxt(output, &celltype->output, context);
 }

@@ -174,26 +174,6 @@ time_parameter(const FeatureSet *set, Oid time_type, TimestampTz now)
 }
 
 void
-row_cells(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
-		  int32 *n, Cell (*cell)[NN_MAX_BAG])
-{
-	for (int f = 0; f < reader->n[group]; f++)
-	{
-		ColumnReader *column = &reader->column[group][f];
-		int			at = column->attnum - 1;
-
-		n[f] = column->feature->multi ? 0 : 1;
-		cell[f][0] = CELL_NULL;
-		if (column->attnum == 0)
-			continue;
-		if (column->feature->multi)
-			n[f] = cells_from_datum(&column->type, values[at], isnull[at], cell[f]);
-		else
-			cell[f][0] = cell_from_datum(&column->type, values[at], isnull[at]);
-	}
-}
-
-void
 row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
 		   int32 *n, int32 (*id)[NN_MAX_BAG])
 {

@@ -67,10 +67,6 @@ extern TimestampTz row_time(const RowReader *reader, Datum value);
  * before now" also for timestamp and date columns. */
 extern Datum time_parameter(const FeatureSet *set, Oid time_type, TimestampTz now);
 
-/* the cells of a group's features, for training, which learns before it encodes */
-extern void row_cells(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
-					  int32 *n, Cell (*cell)[NN_MAX_BAG]);
-
 /* ids of a group's features from an SPI or deformed row; missing columns leave
  * ID_MISSING (n = 0 for multi-hot) */
 extern void row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
