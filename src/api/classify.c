@@ -71,7 +71,7 @@ dupn_classify(PG_FUNCTION_ARGS)
 	if (task->kind != NN_MULTICLASS)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("task \"%s\" is of kind \"%s\", not \"multiclass\"", name, task_kind_name(task->kind)),
+				 errmsg("task \"%s\" is of kind \"%s\", not \"multiclass\"", name, nn_kind_name[task->kind]),
 				 errhint("Ask it with %s.", task->kind == NN_NEXT_ITEM ? "dupn_recommend" : "dupn_score")));
 
 	InitMaterializedSRF(fcinfo, 0);

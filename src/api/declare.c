@@ -353,7 +353,7 @@ dupn_add_task(PG_FUNCTION_ARGS)
 
 	put(&parameters, INT4OID, Int32GetDatum(model->id), false);
 	put_text(&parameters, task.name);
-	put_text(&parameters, task_kind_name(task.kind));
+	put_text(&parameters, nn_kind_name[task.kind]);
 	put_text(&parameters, task.samples);
 	put_name(&parameters, task.label);
 	put(&parameters, NAMEARRAYOID, names_datum(task.features, task.n_features), false);

@@ -14,9 +14,6 @@
 
 PG_FUNCTION_INFO_V1(dupn_feature_list);
 
-static const char *const source_names[] = {"events", "catalog", "profile", "context", "time", "window"};
-static const char *const use_names[] = {"", "gates", "attention", "both"};
-
 static char *
 encoding_text(const FeatureSet *set, const Feature *feature)
 {
@@ -69,7 +66,7 @@ dupn_feature_list(PG_FUNCTION_ARGS)
 			values[0] = CStringGetTextDatum(nn_group_name[g]);
 			values[1] = CStringGetTextDatum(feature->name);
 			nulls[2] = nulls[3] = gone;
-			values[2] = CStringGetTextDatum(source_names[feature->source]);
+			values[2] = CStringGetTextDatum(feature_source_name[feature->source]);
 			values[3] = CStringGetTextDatum(encoding_text(set, feature));
 			nulls[4] = feature->type_name[0] == '\0';
 			values[4] = CStringGetTextDatum(feature->type_name);
@@ -84,7 +81,7 @@ dupn_feature_list(PG_FUNCTION_ARGS)
 					values[6] = Int32GetDatum(learned->dim);
 				}
 			nulls[7] = g != NN_PROPERTY;
-			values[7] = CStringGetTextDatum(use_names[feature->use]);
+			values[7] = CStringGetTextDatum(feature_use_name[feature->use]);
 			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 		}
 	return (Datum) 0;

@@ -65,7 +65,7 @@ get_scorer(FunctionCallInfo fcinfo, const DupnVector *vector, Served **served)
 	if (task->kind != NN_BINARY && task->kind != NN_RANK)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("task \"%s\" is of kind \"%s\" and scores no candidate", task->name, task_kind_name(task->kind)),
+				 errmsg("task \"%s\" is of kind \"%s\" and scores no candidate", task->name, nn_kind_name[task->kind]),
 				 errhint("Ask it with %s.", task->kind == NN_NEXT_ITEM ? "dupn_recommend" : "dupn_classify")));
 	scorer->attnum = MemoryContextAllocZero((*served)->context, sizeof(int) * (task->features + 1));
 	scorer->number = MemoryContextAllocZero((*served)->context, sizeof(CellType) * (task->features + 1));

@@ -150,6 +150,6 @@ first_task(const ModelImage *image, nn_kind kind)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("version %d of model \"%s\" has no task of kind \"%s\"",
-					image->version, image->model_name, task_kind_name(kind)),
+					image->version, image->model_name, nn_kind_name[kind]),
 			 errhint("Add one with dupn_add_task and train again.")));
 }

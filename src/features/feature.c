@@ -9,6 +9,9 @@
 
 #include <math.h>
 
+const char *const feature_source_name[] = {"events", "catalog", "profile", "context", "time", "window"};
+const char *const feature_use_name[] = {"", "gates", "attention", "both"};
+
 int32
 vocabulary_find(const Vocabulary *vocabulary, Cell cell)
 {

@@ -41,9 +41,6 @@ typedef struct CellType
 	bool		array;
 	CellKind	kind;
 	FmgrInfo	output;			/* CELL_HASH of types without a shortcut */
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
 } CellType;
 
 /* Fill in for a column type (domains are looked through).  as_id: a numeric is
@@ -76,6 +73,10 @@ typedef enum FeatureSource
 	FROM_TIME,					/* gap, daypart, recency: derived from the time column */
 	FROM_WINDOW					/* activity: derived from the window */
 } FeatureSource;
+
+/* in dupn_features and in images */
+extern const char *const feature_source_name[FROM_WINDOW + 1];
+extern const char *const feature_use_name[NN_USE_BOTH + 1];
 
 typedef enum Encoding
 {

@@ -150,29 +150,16 @@ names_from_array(ArrayType *array, const char *what, int *n)
 
 /* ---------------- models ---------------- */
 
-static const char *const kind_names[] = {
-	[NN_BINARY] = "binary",
-	[NN_RANK] = "rank",
-	[NN_MULTICLASS] = "multiclass",
-	[NN_NEXT_ITEM] = "next_item",
-};
-
-const char *
-task_kind_name(nn_kind kind)
-{
-	return kind_names[kind];
-}
-
 nn_kind
 task_kind_parse(const char *name)
 {
-	for (int i = 0; i < lengthof(kind_names); i++)
-		if (strcmp(kind_names[i], name) == 0)
+	for (int i = 0; i < NN_KINDS; i++)
+		if (strcmp(nn_kind_name[i], name) == 0)
 			return (nn_kind) i;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized kind of task \"%s\"", name),
-			 errhint("%s", name_hint("kind", name, kind_names, lengthof(kind_names)))));
+			 errhint("%s", name_hint("kind", name, nn_kind_name, NN_KINDS))));
 }
 
 /* A holdout time without a zone is in the model's. */

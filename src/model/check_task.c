@@ -34,7 +34,7 @@ missing_argument(const ModelTask *task, const char *argument, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("a task of kind \"%s\" needs \"%s\"", task_kind_name(task->kind), argument),
+			 errmsg("a task of kind \"%s\" needs \"%s\"", nn_kind_name[task->kind], argument),
 			 errhint("%s", hint)));
 }
 
@@ -44,7 +44,7 @@ refuse_argument(const ModelTask *task, const char *argument, bool given)
 	if (given)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a task of kind \"%s\"%s takes no \"%s\"", task_kind_name(task->kind),
+				 errmsg("a task of kind \"%s\"%s takes no \"%s\"", nn_kind_name[task->kind],
 						task->kind == NN_NEXT_ITEM ? "" :
 						task->samples != NULL ? " with samples" : " without samples",
 						argument)));

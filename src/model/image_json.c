@@ -22,11 +22,8 @@
 #define FEATURES_FORMAT 1
 #define MAX_EVENTS		1000	/* of the option max_events */
 
-static const char *const kind_names[] = {"binary", "rank", "multiclass", "next_item"};
-static const char *const source_names[] = {"events", "catalog", "profile", "context", "time", "window"};
 static const char *const encoding_names[] = {"id", "hash", "bands", "fixed"};
 static const char *const cell_names[] = {"integer", "number", "hash"};
-static const char *const use_names[] = {"", "gates", "attention", "both"};
 
 /* ------------------------------------------------------------------------
  * Writing
@@ -139,7 +136,7 @@ put_task(StringInfo out, const FeatureSet *set, const Model *model, const ModelT
 
 	begin_object(out);
 	put_text(out, "name", task->name);
-	put_text(out, "kind", kind_names[task->kind]);
+	put_text(out, "kind", nn_kind_name[task->kind]);
 	put_key(out, "weight");
 	appendStringInfo(out, "%.9g", task->options.weight);
 	if (task->kind == NN_NEXT_ITEM)
@@ -219,7 +216,7 @@ image_config_json(const FeatureSet *set, const Model *model, const int *classes,
 			put_integer(&out, "dim", feature_dim(set, model, group, i, next_item));
 			put_boolean(&out, "multi", f->multi);
 			if (group == NN_PROPERTY)
-				put_text(&out, "use", use_names[f->use]);
+				put_text(&out, "use", feature_use_name[f->use]);
 			if (table != f)
 				put_text(&out, "table", table->name);
 			appendStringInfoChar(&out, '}');
@@ -274,7 +271,7 @@ image_features_json(const FeatureSet *set, const Relations *relations, const cha
 
 			begin_object(&out);
 			put_text(&out, "name", f->name);
-			put_text(&out, "source", source_names[f->source]);
+			put_text(&out, "source", feature_source_name[f->source]);
 			put_text(&out, "encoding", encoding_names[f->encoding]);
 			put_text(&out, "type", f->type_name);
 			put_text(&out, "kind", cell_names[f->kind]);
@@ -458,7 +455,7 @@ parse_feature(ModelImage *image, int group, int i, JsonbContainer *object, const
 	if (strcmp(f->name, shape->name) != 0)
 		bad_features(what, "feature \"%s\" stands where the network has \"%s\"", f->name, shape->name);
 	f->group = group;
-	f->source = get_choice(object, "source", source_names, lengthof(source_names), what);
+	f->source = get_choice(object, "source", feature_source_name, lengthof(feature_source_name), what);
 	f->encoding = get_choice(object, "encoding", encoding_names, lengthof(encoding_names), what);
 	f->kind = get_choice(object, "kind", cell_names, lengthof(cell_names), what);
 	get_name(object, "type", f->type_name, sizeof(f->type_name), what);

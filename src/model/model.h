@@ -72,7 +72,6 @@ typedef struct OwnerGuard
 } OwnerGuard;
 
 /* "binary", "rank", "multiclass", "next_item"; an unknown name is an error. */
-extern const char *task_kind_name(nn_kind kind);
 extern nn_kind task_kind_parse(const char *name);
 
 /* Parse options_json, times in the model's zone; the tasks must be there. */

@@ -13,7 +13,6 @@
 
 #include <math.h>
 
-#include "features/columns.h"
 #include "hint.h"
 #include "model/options.h"
 #include "utils/builtins.h"
@@ -344,7 +343,6 @@ set_value(const Option *option, void *base, JsonbValue *value)
 static void
 parse(const Option *table, int n, void *base, Jsonb *jsonb, const nn_kind *kind)
 {
-	static const char *const kind_name[] = {"binary", "rank", "multiclass", "next_item"};
 	char	  **given;
 	int			n_given;
 
@@ -384,7 +382,7 @@ parse(const Option *table, int n, void *base, Jsonb *jsonb, const nn_kind *kind)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" does not apply to tasks of kind \"%s\"",
-							option->name, kind_name[*kind]),
+							option->name, nn_kind_name[*kind]),
 					 errhint("%s: %s.", option->name, option->help)));
 		if (value->type != jbvNull)
 			set_value(option, base, value);
@@ -435,16 +433,6 @@ task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb)
 }
 
 /* ---------------- jsonb ---------------- */
-
-char *
-jsonb_object_text(Jsonb *object, const char *key)
-{
-	JsonbValue *value = NULL;
-
-	if (object != NULL && JB_ROOT_IS_OBJECT(object))
-		value = getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL);
-	return value != NULL ? jsonb_value_text(value) : NULL;
-}
 
 char **
 jsonb_object_names(Jsonb *object, int *n)

@@ -94,9 +94,6 @@ typedef struct TaskOptions
 extern void model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds);
 extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb);
 
-/* A JSON string, number or boolean of an object by key as text, NULL when absent or null. */
-extern char *jsonb_object_text(Jsonb *object, const char *key);
-
 /* The keys of an object. */
 extern char **jsonb_object_names(Jsonb *object, int *n);
 

@@ -22,7 +22,7 @@
 #define WHERE_SIZE	(2 * NN_MAX_NAME + 32)
 
 const char *const nn_group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
-static const char *const kind_name[] = {"binary", "rank", "multiclass", "next_item"};
+const char *const nn_kind_name[NN_KINDS] = {"binary", "rank", "multiclass", "next_item"};
 
 typedef struct reader
 {
@@ -296,8 +296,8 @@ read_kind(reader *r, const char *where, nn_kind *kind)
 
 	if (!read_text(r, ':', where, text))
 		return false;
-	for (int k = 0; k < (int) (sizeof(kind_name) / sizeof(kind_name[0])); k++)
-		if (strcmp(text, kind_name[k]) == 0)
+	for (int k = 0; k < NN_KINDS; k++)
+		if (strcmp(text, nn_kind_name[k]) == 0)
 		{
 			*kind = (nn_kind) k;
 			return true;
@@ -339,7 +339,7 @@ read_hidden(reader *r, const char *where, nn_task *task)
 static bool
 check_task(reader *r, const nn_task *task)
 {
-	const char *kind = kind_name[task->kind];
+	const char *kind = nn_kind_name[task->kind];
 
 	if (task->n_candidate > 0 && task->kind != NN_BINARY)
 		return fail(r, "task \"%s\": a %s task takes no \"candidate\"", task->name, kind);

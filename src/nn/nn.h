@@ -89,6 +89,10 @@ typedef enum nn_kind
 	NN_BINARY, NN_RANK, NN_MULTICLASS, NN_NEXT_ITEM
 } nn_kind;
 
+#define NN_KINDS 4
+
+extern const char *const nn_kind_name[NN_KINDS];
+
 typedef struct nn_task
 {
 	char		name[NN_MAX_NAME];
