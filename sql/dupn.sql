@@ -426,7 +426,7 @@ SELECT j.job_id, j.model_name AS model, j.action, j.state, j.phase,
 	j.enqueued_at, j.started_at, j.reported_at, j.ended_at, j.options
 FROM _dupn.job j
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) j.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_jobs IS 'jobs: what runs, how far it is, and in a sentence what came of it';
+COMMENT ON VIEW dupn_jobs IS 'jobs: what runs, how far it is, and in a sentence what came of it; one whose process died stays "running" until somebody waits for it, cancels it or starts another';
 
 CREATE VIEW dupn_metrics WITH (security_barrier) AS
 SELECT m.name AS model, x.version, x.task, x.metric, x.slice, x.value, x.low, x.high,
