@@ -50,7 +50,7 @@ main(void)
 	static char text[300];
 	char		name[80];
 
-	plan(77);
+	plan(79);
 
 	/* what is derived */
 	GOOD("{" BASE "}", config.hidden == 5 && config.attention[0] == 6 && config.attention[1] == 4 && config.E == 5 &&
@@ -118,6 +118,10 @@ main(void)
 	GOOD(TASK("\"kind\": \"binary\", \"weight\": 0"), config.task[0].weight == 0);
 	bad(TASK("\"kind\": \"binary\", \"weight\": -1"), "\"weight\" of task 1 must be a number that is not negative");
 	bad(TASK("\"kind\": \"binary\", \"weight\": 1e99"), "\"weight\" of task 1 must be a number that is not negative");
+	snprintf(text, sizeof(text), TASK("\"kind\": \"binary\", \"weight\": 2.%0*d"), 61, 0);
+	GOOD(text, config.task[0].weight == 2);
+	snprintf(text, sizeof(text), TASK("\"kind\": \"binary\", \"weight\": 2.%0*d"), 62, 0);
+	bad(text, "\"weight\" of task 1 must be a number that is not negative");
 	bad(TASK("\"kind\": \"binary\", \"weight\": 0x1"), "\"weight\" of task 1 must be a number that is not negative");
 	bad(TASK("\"kind\": \"binary\", \"weight\": 1-1"), "\"weight\" of task 1 must be a number that is not negative");
 	bad(TASK("\"kind\": \"binary\", \"weight\": \"1\""), "\"weight\" of task 1 must be a number that is not negative");

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "naive.h"
+#include "nn/layers.h"
 #include "nn/nn.h"
 #include "nn/product.h"
 #include "nn/vector.h"
@@ -341,6 +342,30 @@ test_dropout(void)
 	ok(memcmp(first, acts.vector, sizeof(first)) == 0, "vectors are handed out before dropout");
 }
 
+/* What is kept is raised by as much as is dropped. */
+static void
+test_masks(void)
+{
+	static const nn_dropout dropout = {.seed = 3};
+	static float x[10000];
+	int			kept = 0,
+				raised = 0;
+
+	for (int j = 0; j < 10000; j++)
+		x[j] = 3;
+	nn_dropout_apply(&dropout, .25f, 1, 0, 10000, x);
+	for (int j = 0; j < 10000; j++)
+	{
+		kept += x[j] != 0;
+		raised += x[j] == 4;
+	}
+	ok(kept == raised && abs(kept - 7500) < 200, "a mask of 1/4 keeps %d of 10000, raised", kept);
+	nn_dropout_apply(&dropout, 1, 1, 0, 10000, x);
+	for (int j = 0; j < 10000; j++)
+		kept += x[j] != 0;
+	ok(kept == raised, "a mask of 1 keeps nothing");
+}
+
 /* ------------------------------------------------------------------------
  * Kernels and products
  * ------------------------------------------------------------------------ */
@@ -570,7 +595,8 @@ test_stored_vectors(void)
 	naive_out	naive = {.vector = exact_vector};
 	double		logit = 0;
 	nn_status	status = NN_OK;
-	bool		unlabelled = true;
+	bool		unlabelled = true,
+				absent = true;
 	double		weights = 0;
 
 	load_config(rich, 8);
@@ -594,6 +620,7 @@ test_stored_vectors(void)
 			for (int k = 0; k < columns; k++)
 				logit = worse(logit, fabs(head.logit[s * columns + k] - exact_logit[t][s * columns + k]));
 		unlabelled = unlabelled && head.loss == 0;
+		absent = absent && (t == 2) == (head.weights != NULL) && (t == 4) == (head.query != NULL);
 		if (t == 2)
 			for (int s = 0; s < S; s++)
 			{
@@ -609,6 +636,7 @@ test_stored_vectors(void)
 	}
 	ok(status == NN_OK && logit < 5e-6, "heads over stored vectors, off by %.1e", logit);
 	ok(unlabelled, "no loss without labels");
+	ok(absent, "a head has no more than its kind has");
 	unlabelled = true;
 	for (int t = 0; t < config.n_task; t++)
 	{
@@ -630,6 +658,24 @@ test_stored_vectors(void)
 		ok(nn_task_forward(&run, 0, &w.batch.samples[0], V, vector, &arena, &head) == NN_NO_MEMORY && arena.used > 1000,
 		   "an arena that is too small");
 	}
+}
+
+/* Logits so far apart that no double holds the exponential of the difference. */
+static void
+test_far_logits(void)
+{
+	size_t		bias;
+	nn_grad		grad;
+	naive_out	naive = {0};
+
+	load_config(rich, 8);
+	make_world(false);
+	bias = layout.tensor[layout.task[3].output_bias].offset;
+	for (int c = 0; c < 3; c++)
+		exact[bias + c] = param[bias + c] = 600.0f * (float) (c - 1);
+	(void) run_network(NULL, &grad);
+	naive_forward(&config, &layout, exact, &w.batch, NULL, &naive);
+	ok(fabs(acts.loss / naive.loss - 1) < 1e-6, "the loss of logits far apart, %.1f", acts.loss);
 }
 
 /* ------------------------------------------------------------------------
@@ -951,11 +997,13 @@ test_init(void)
 int
 main(void)
 {
-	plan(70);
+	plan(75);
 	test_dropout();
+	test_masks();
 	test_products();
 	test_vectors();
 	test_stored_vectors();
+	test_far_logits();
 	test_batch_check();
 	test_most_rows();
 	test_empty();
