@@ -64,13 +64,13 @@ nn_log_loss_slope(float logit, float label)
 	return nn_sigmoid1(logit) - label;
 }
 
+/* mlp is zero. */
 static void
 make_mlp(const nn_run *run, int t, const nn_samples *samples, int views, nn_mlp *mlp)
 {
 	const nn_task *task = &run->config->task[t];
 	const nn_task_tensors *tensors = &run->layout->task[t];
 
-	memset(mlp, 0, sizeof(*mlp));
 	mlp->task = t;
 	mlp->samples = samples->n;
 	mlp->rows = samples->n < views ? samples->n : views;
