@@ -564,6 +564,11 @@ test_vectors(void)
 		}
 		sum -= nn_vector_exp_sum(3000, x, 1, x);
 		ok(fabs(sum) < 1e-3, "a long sum of exponentials, off by %.1e", sum);
+
+		/* one block and a little */
+		x[1030] = -7;
+		(void) nn_vector_exp_sum(1030, x, 1, x);
+		ok(x[1030] == -7 && x[1029] > 0, "a long sum of exponentials writes no further");
 	}
 	memset(y, 0, sizeof(y));
 	y[0] = 1;
@@ -997,7 +1002,7 @@ test_init(void)
 int
 main(void)
 {
-	plan(75);
+	plan(76);
 	test_dropout();
 	test_masks();
 	test_products();
