@@ -111,6 +111,7 @@ typedef struct nn_lstm
 	float	   *gate;			/* [N, 4H] sums, then activations, then their gradients */
 	float	   *cell;			/* [N, H]; [B, H], the latest, without backward */
 	float	   *hidden;			/* [N, H] */
+	float	   *transposed;		/* [H, 4H] weight_hidden, or NULL */
 } nn_lstm;
 
 extern void nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm *lstm);

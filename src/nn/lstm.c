@@ -19,6 +19,8 @@
 #include "product.h"
 #include "vector.h"
 
+#define TRANSPOSE_STEPS 16		/* copying costs about as much as four steps */
+
 /* ------------------------------------------------------------------------
  * The cell
  * ------------------------------------------------------------------------ */
@@ -129,6 +131,23 @@ nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm
 	lstm->gate = nn_arena_floats(arena, N, 4 * (size_t) H);
 	lstm->cell = nn_arena_floats(arena, run->backward ? N : B, H);
 	lstm->hidden = nn_arena_floats(arena, N, H);
+
+	/* one user at a time: worth it where the copy is used often enough */
+	lstm->transposed = NULL;
+	if (!run->backward && B == 1 && lstm->steps >= TRANSPOSE_STEPS)
+		lstm->transposed = nn_arena_floats(arena, H, 4 * (size_t) H);
+}
+
+/* weight_hidden [4H, H] as [H, 4H], in blocks that stay in the first cache. */
+static void
+transpose(int H, const float *weight, float *transposed)
+{
+	size_t		rows = 4 * (size_t) H;
+
+	for (size_t block = 0; block < rows; block += 16)
+		for (size_t k = 0; k < (size_t) H; k++)
+			for (size_t row = block; row < rows && row < block + 16; row++)
+				transposed[k * rows + row] = weight[row * H + k];
 }
 
 /* Sort by length, longest first and else in order, and number the packed rows. */
@@ -213,13 +232,18 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 						  true, lstm->gate + 3 * H, 4 * H));
 	}
 
+	if (lstm->transposed)
+		transpose(H, nn_param(run, tensors->weight_hidden), lstm->transposed);
 	for (int s = 0; s < lstm->steps; s++)
 	{
 		int64_t		first = lstm->start[s];
 		int64_t		before = s > 0 ? lstm->start[s - 1] : 0;
 		int64_t		n = lstm->start[s + 1] - first;
 
-		if (s > 0)
+		if (s > 0 && lstm->transposed)
+			nn_vector_matrix(H, 4 * (size_t) H, lstm->hidden + before * H, lstm->transposed,
+							 lstm->gate + first * 4 * H);
+		else if (s > 0)
 			NN_TRY(nn_product(run, NN_ABT, n, 4 * H, H, lstm->hidden + before * H, H,
 							  nn_param(run, tensors->weight_hidden), H,
 							  true, lstm->gate + first * 4 * H, 4 * H));

@@ -107,6 +107,21 @@ nn_vector_axpy(size_t n, float a, const float *x, float *y)
 		y[j] += a * x[j];
 }
 
+/* Four rows at a time, so that y is read and written a quarter as often. */
+NN_CLONES void
+nn_vector_matrix(size_t rows, size_t cols, const float *x, const float *w, float *y)
+{
+	size_t		r = 0;
+
+	for (; r + 4 <= rows; r += 4, w += 4 * cols)
+		for (size_t j = 0; j < cols; j++)
+			y[j] += x[r] * w[j] + x[r + 1] * w[cols + j] + x[r + 2] * w[2 * cols + j] +
+				x[r + 3] * w[3 * cols + j];
+	for (; r < rows; r++, w += cols)
+		for (size_t j = 0; j < cols; j++)
+			y[j] += x[r] * w[j];
+}
+
 NN_CLONES void
 nn_vector_scale(size_t n, float a, float *x)
 {
