@@ -151,6 +151,16 @@ next_key(reader *r, int i, const char *where)
 	return key;
 }
 
+/* "key" of where, for messages; place has WHERE_SIZE + NN_MAX_NAME bytes. */
+static void
+name_place(const reader *r, const jsmntok_t *key, const char *where, char *place)
+{
+	int			length = key->end - key->start;
+
+	snprintf(place, WHERE_SIZE + NN_MAX_NAME, "\"%.*s\" of %s",
+			 length < NN_MAX_NAME ? length : NN_MAX_NAME - 1, r->js.text + key->start, where);
+}
+
 static bool
 unknown_key(reader *r, const jsmntok_t *key, const char *where)
 {
@@ -211,9 +221,7 @@ read_feature(reader *r, nn_group group, int number, nn_feature *feature, char *t
 
 		if (key == NULL)
 			return false;
-		snprintf(place, sizeof(place), "\"%.*s\" of %s",
-				 key->end - key->start < NN_MAX_NAME ? key->end - key->start : NN_MAX_NAME - 1,
-				 r->js.text + key->start, where);
+		name_place(r, key, where, place);
 		if (nn_json_is(&r->js, key, "name"))
 			fine = read_text(r, ':', place, feature->name);
 		else if (nn_json_is(&r->js, key, "vocab"))
@@ -378,9 +386,7 @@ read_task(reader *r, int number, nn_task *task, char candidate[][NN_MAX_NAME])
 
 		if (key == NULL)
 			return false;
-		snprintf(place, sizeof(place), "\"%.*s\" of %s",
-				 key->end - key->start < NN_MAX_NAME ? key->end - key->start : NN_MAX_NAME - 1,
-				 r->js.text + key->start, where);
+		name_place(r, key, where, place);
 		if (nn_json_is(&r->js, key, "name"))
 			fine = read_text(r, ':', place, task->name);
 		else if (nn_json_is(&r->js, key, "kind"))
