@@ -22,7 +22,7 @@ DATA = $(wildcard sql/dupn--*--*.sql)
 DATA_built = sql/dupn--$(EXTVERSION).sql
 
 NN_SRCS := $(sort $(wildcard src/nn/*.c))
-SRCS := $(sort $(wildcard src/*.c src/features/*.c src/model/*.c src/train/*.c src/api/*.c))
+SRCS := $(sort $(wildcard src/*.c src/features/*.c src/model/*.c src/serve/*.c src/train/*.c src/api/*.c))
 OBJS = $(SRCS:.c=.o) $(NN_SRCS:.c=.o)
 
 # Serial OpenBLAS, whatever the system's default BLAS is: threads inside a

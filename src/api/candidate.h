@@ -8,7 +8,7 @@
 #ifndef DUPN_CANDIDATE_H
 #define DUPN_CANDIDATE_H
 
-#include "api/session.h"
+#include "api/served.h"
 
 #include "executor/executor.h"
 

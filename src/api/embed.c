@@ -568,7 +568,7 @@ answer(Session *session, void *argument)
 	event_table_sort(session->events, set, 0, 0, false);
 	session->start = event_window(session->events, set, 0, session->events->n, state->as_of, &session->n);
 	session->now = state->as_of;
-	question->vector = session_vector(session);
+	question->vector = served_user(session);
 }
 
 PGDLLEXPORT Datum

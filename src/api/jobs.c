@@ -8,7 +8,7 @@
 #include "train/job.h"
 
 #include "access/xact.h"
-#include "api/session.h"
+#include "api/served.h"
 #include "catalog/pg_type.h"
 #include "hint.h"
 #include "nodes/parsenodes.h"

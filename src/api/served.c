@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/session.h"
+#include "api/served.h"
 
 #include "access/xact.h"
 #include "settings.h"

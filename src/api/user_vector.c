@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/session.h"
+#include "api/served.h"
 
 #include "catalog/pg_type.h"
 #include "utils/jsonb.h"
@@ -20,13 +20,22 @@ typedef struct Question
 	DupnVector *vector;
 } Question;
 
+DupnVector *
+served_user(Session *session)
+{
+	const ModelImage *image = session->image;
+
+	return vector_make(image->model_id, image->version, image->fingerprint, session->now,
+					   image->config.R, session_vector(session));
+}
+
 static void
 answer(Session *session, void *argument)
 {
 	Question   *question = argument;
 
 	read_user(session, &question->asked, NULL);
-	question->vector = session_vector(session);
+	question->vector = served_user(session);
 }
 
 /* (user_id, model, context, as_of, version) */

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/session.h"
+#include "api/served.h"
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * session.h
- *	  Answering with a version: what a call resolves, reads and computes
+ *	  Answering with a version: what a call reads and computes
  *
- *	  served.c		which model and version a call means, once per statement
  *	  session.c		scratch memory and runs of the network
  *	  reading.c		a user's window, profile and items, read as the caller
- *	  arguments.c	ids of users and items as values of their columns' types
+ *	  keys.c		ids of users and items as values of their columns' types
  *
  *-------------------------------------------------------------------------
  */
@@ -15,35 +14,7 @@
 
 #include "model/model.h"
 
-#include "api/vector.h"
 #include "executor/spi.h"
-
-/* ---------------- served.c ---------------- */
-
-/*
- * What a call refers to, kept in fn_extra.  It is looked up anew as soon as the
- * snapshot or the user is another one, and the rights with it.
- */
-typedef struct Served
-{
-	Model	   *model;
-	ModelImage *image;
-	void	   *own;			/* of the function, in context; NULL after a look-up */
-	MemoryContext context;
-	struct ServedKey *key;
-} Served;
-
-/* By a model argument (NULL: the default) and a version (0: the published one). */
-extern Served *served_model(FunctionCallInfo fcinfo, const char *model, int32 version);
-
-/* The version that made a vector, whose width is checked. */
-extern Served *served_vector(FunctionCallInfo fcinfo, const DupnVector *vector);
-
-/* By the stamp of a vector to be. */
-extern Served *served_stamp(FunctionCallInfo fcinfo, int32 model_id, int32 version, int64 fingerprint);
-
-/* The first task of a kind; an error that says how to get one where there is none. */
-extern int	first_task(const ModelImage *image, nn_kind kind);
 
 /* ---------------- session.c ---------------- */
 
@@ -119,8 +90,8 @@ extern void session_batch(Session *session);
 /* The vector of that batch, in session->acts. */
 extern nn_status user_step(Session *session, void *argument);
 
-/* Both; an error if the vector is not finite. */
-extern DupnVector *session_vector(Session *session);
+/* Both: the vector [R], valid until the next run; an error if it is not finite. */
+extern const float *session_vector(Session *session);
 
 /*
  * One task's head for one sample of one vector: results in *acts, which live
@@ -176,7 +147,7 @@ extern void read_seen(Session *session, const AskedUser *asked, bool *seen);
  * the catalog relation. */
 extern void read_visible(Session *session, const Model *model, const int32 *item, int n, bool *visible);
 
-/* ---------------- arguments.c ---------------- */
+/* ---------------- keys.c ---------------- */
 
 /*
  * An id given as bigint, text or uuid as a value of a column's type.  what:
@@ -188,10 +159,5 @@ extern Datum id_argument(Datum value, Oid type, Oid column_type, const char *wha
 /* Text to a key of another relation's column; false: no such key can exist. */
 extern bool key_from_text(const char *text, Oid type, Datum *key);
 extern char *key_to_text(Datum key, Oid type);
-
-/* NULL: statement_timestamp().  Errors: not finite. */
-extern TimestampTz as_of_argument(FunctionCallInfo fcinfo, int n);
-extern char *text_argument(FunctionCallInfo fcinfo, int n);	/* or NULL */
-extern int32 version_argument(FunctionCallInfo fcinfo, int n);	/* or 0 */
 
 #endif							/* DUPN_SESSION_H */

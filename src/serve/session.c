@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/session.h"
+#include "serve/session.h"
 
 #include <math.h>
 
@@ -141,7 +141,7 @@ session_batch(Session *session)
 						session->image->version, session->image->model_name)));
 }
 
-DupnVector *
+const float *
 session_vector(Session *session)
 {
 	const ModelImage *image = session->image;
@@ -156,8 +156,7 @@ session_vector(Session *session)
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 					 errmsg("version %d of model \"%s\" gives a vector that is not finite",
 							image->version, image->model_name)));
-	return vector_make(image->model_id, image->version, image->fingerprint, session->now,
-					   image->config.R, x);
+	return x;
 }
 
 typedef struct HeadStep

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/session.h"
+#include "serve/session.h"
 
 #include "access/htup_details.h"
 #include "access/stratnum.h"

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * served.h
+ *	  What a call from SQL means: its model, its version, its arguments
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_SERVED_H
+#define DUPN_SERVED_H
+
+#include "api/vector.h"
+#include "serve/session.h"
+
+/* ---------------- served.c ---------------- */
+
+/*
+ * What a call refers to, kept in fn_extra.  It is looked up anew as soon as the
+ * snapshot or the user is another one, and the rights with it.
+ */
+typedef struct Served
+{
+	Model	   *model;
+	ModelImage *image;
+	void	   *own;			/* of the function, in context; NULL after a look-up */
+	MemoryContext context;
+	struct ServedKey *key;
+} Served;
+
+/* By a model argument (NULL: the default) and a version (0: the published one). */
+extern Served *served_model(FunctionCallInfo fcinfo, const char *model, int32 version);
+
+/* The version that made a vector, whose width is checked. */
+extern Served *served_vector(FunctionCallInfo fcinfo, const DupnVector *vector);
+
+/* By the stamp of a vector to be. */
+extern Served *served_stamp(FunctionCallInfo fcinfo, int32 model_id, int32 version, int64 fingerprint);
+
+/* The first task of a kind; an error that says how to get one where there is none. */
+extern int	first_task(const ModelImage *image, nn_kind kind);
+
+/* ---------------- arguments.c ---------------- */
+
+/* NULL: statement_timestamp().  Errors: not finite. */
+extern TimestampTz as_of_argument(FunctionCallInfo fcinfo, int n);
+extern char *text_argument(FunctionCallInfo fcinfo, int n);	/* or NULL */
+extern int32 version_argument(FunctionCallInfo fcinfo, int n);	/* or 0 */
+
+/* ---------------- user_vector.c ---------------- */
+
+/* The vector of the user that was read, as a value with its stamp. */
+extern DupnVector *served_user(Session *session);
+
+#endif							/* DUPN_SERVED_H */
