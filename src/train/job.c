@@ -24,8 +24,10 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/pmsignal.h"
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
+#include "train/team.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -43,7 +45,8 @@ PGDLLEXPORT void dupn_job_main(Datum arg);
 static struct
 {
 	JobLaunch	launch;
-	Job		   *job;			/* NULL: none at this moment */
+	const Job  *job;			/* NULL: none at this moment */
+	bool		member;			/* of a team: its leader reports and gives way */
 	char	   *model_name;
 	instr_time	checked;
 	instr_time	reported;
@@ -92,6 +95,7 @@ report(double events_per_second, const char *loss)
 	char		nulls[] = "        ";
 	char		activity[256];
 
+	Assert(!worker.member);
 	if (worker.job == NULL || milliseconds_since(&worker.reported) < REPORT_MS)
 		return;
 	INSTR_TIME_SET_CURRENT(worker.reported);
@@ -196,6 +200,11 @@ job_check(void)
 	CHECK_FOR_INTERRUPTS();
 	if (!check_is_due())
 		return;
+	if (!PostmasterIsAlive())
+		proc_exit(1);
+	team_look();
+	if (worker.member)
+		return;
 	give_way(find_obstacle());
 	if (worker.phase[0] != '\0' && !IsTransactionState())
 		report(0, NULL);
@@ -210,7 +219,7 @@ job_should_stop(void *arg)
 		ProcessProcSignalBarrier(); /* others wait for it */
 	if (!check_is_due())
 		return false;
-	if (find_obstacle() == NO_OBSTACLE)
+	if (worker.member || find_obstacle() == NO_OBSTACLE)
 		return false;
 	INSTR_TIME_SET_ZERO(worker.checked);	/* job_check finds it again */
 	return true;
@@ -259,6 +268,7 @@ job_note(const char *format,...)
 	StringInfoData note;
 	int			more;
 
+	Assert(!worker.member);
 	initStringInfo(&note);
 	for (;;)
 	{
@@ -327,9 +337,9 @@ write_end(const char *state, const char *message)
 
 /* Cancellation is held off by the caller, and again at the end. */
 static void
-do_job(void)
+do_job(Job *job)
 {
-	MemoryContext context = worker.job->context;
+	MemoryContext context = job->context;
 	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
@@ -337,7 +347,7 @@ do_job(void)
 		RESUME_CANCEL_INTERRUPTS();
 		MemoryContextSwitchTo(context);
 		job_check();
-		train_run(worker.job);
+		train_run(job);
 		HOLD_CANCEL_INTERRUPTS();
 	}
 	PG_CATCH();
@@ -347,6 +357,7 @@ do_job(void)
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
+		team_abandon();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -508,10 +519,10 @@ next_job(bool first)
 	return job;
 }
 
-void
-dupn_job_main(Datum arg)
+bool
+job_connect(const JobLaunch *launch)
 {
-	memcpy(&worker.launch, MyBgworkerEntry->bgw_extra, sizeof(JobLaunch));
+	worker.launch = *launch;
 
 	/* die lets critical sections finish; SIGINT is what pg_cancel_backend sends */
 	pqsignal(SIGTERM, die);
@@ -520,11 +531,37 @@ dupn_job_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	HOLD_CANCEL_INTERRUPTS();
 
-	BackgroundWorkerInitializeConnectionByOid(worker.launch.database, worker.launch.owner, DUPN_WORKER_FLAGS);
+	BackgroundWorkerInitializeConnectionByOid(launch->database, launch->owner, DUPN_WORKER_FLAGS);
 	reset_settings();
 	pgstat_report_appname("dupn");
 	pgstat_report_activity(STATE_RUNNING, "dupn: starting a job");
-	if (!arrive())
+	return arrive();
+}
+
+const JobLaunch *
+job_own_launch(void)
+{
+	return &worker.launch;
+}
+
+void
+job_join(const Job *job)
+{
+	char		activity[256];
+
+	worker.job = job;
+	worker.member = true;
+	snprintf(activity, sizeof(activity), "dupn: a part of job " INT64_FORMAT " (%s)", job->id, job->action);
+	pgstat_report_activity(STATE_RUNNING, activity);
+}
+
+void
+dupn_job_main(Datum arg)
+{
+	JobLaunch	launch;
+
+	memcpy(&launch, MyBgworkerEntry->bgw_extra, sizeof(launch));
+	if (!job_connect(&launch))
 		return;
 
 	for (bool first = true;; first = false)
@@ -540,7 +577,7 @@ dupn_job_main(Datum arg)
 		worker.spilled = 0;
 		worker.phase[0] = '\0';
 		worker.job = job;
-		do_job();
+		do_job(job);
 		worker.job = NULL;
 		unlock_session(JOB_LOCK, job->id);
 		MemoryContextSwitchTo(TopMemoryContext);

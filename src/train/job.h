@@ -61,6 +61,20 @@ extern int64 job_enqueue(Model *model, const char *action, Jsonb *options);
 /* Did this transaction enqueue it? */
 extern bool job_enqueued_here(int64 job_id);
 
+/* ---------------- job.c ---------------- */
+
+/*
+ * The start of a process that does a job or a part of one: connects as the
+ * model's owner, with cancellation held off.  False: it is not wanted.
+ */
+extern bool job_connect(const JobLaunch *launch);
+
+/* What this process was told. */
+extern const JobLaunch *job_own_launch(void);
+
+/* This process does a part of a job as a member of its team. */
+extern void job_join(const Job *job);
+
 /* ---------------- queue.c ---------------- */
 
 typedef struct JobRow

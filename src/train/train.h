@@ -5,6 +5,7 @@
  *
  *	  enqueue.c, queue.c	see job.h
  *	  job.c			the worker: connects, waits, reports, gives way, ends
+ *	  team.c		processes that do one job together, see team.h
  *	  dataset.c		reads the relations, learns vocabularies, encodes; with
  *					read.c, learn.c, levels.c, see dataset.h
  *	  samples.c		which moments each task trains and is judged on
