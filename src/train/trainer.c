@@ -18,6 +18,7 @@
 #include "portability/instr_time.h"
 #include "train/dataset.h"
 #include "train/job.h"
+#include "train/shuffle.h"
 #include "train/start.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -351,19 +352,6 @@ compare_stretches(const void *a, const void *b)
 }
 
 static void
-shuffle(const Stretch **order, int64 n, uint64 *random)
-{
-	for (int64 i = n - 1; i > 0; i--)
-	{
-		int64		j = (int64) (nn_random_u64(random) % (uint64) (i + 1));
-		const Stretch *swap = order[i];
-
-		order[i] = order[j];
-		order[j] = swap;
-	}
-}
-
-static void
 train_step(Epoch *epoch, const Stretch *const *stretches, int n, int64 *events)
 {
 	Trainer    *trainer = epoch->trainer;
@@ -451,30 +439,31 @@ train_epoch(Epoch *epoch, int64 n_stretches)
 {
 	Trainer    *trainer = epoch->trainer;
 	const Stretch *stretch = batches_stretches(trainer->batches);
-	const Stretch **order = palloc_extended(sizeof(Stretch *) * Max(n_stretches, 1), MCXT_ALLOC_HUGE);
 	int			most = batches_most_views(trainer->batches, trainer->model->options.batch_size, false);
+	Shuffle		shuffle = shuffle_make(n_stretches, &trainer->random);
+	const Stretch **bucket = palloc(sizeof(Stretch *) * most * BUCKET_STEPS);
 	bool		stop = false;
 
 	epoch->n_moments = epoch->done = 0;
 	for (int64 i = 0; i < n_stretches; i++)
-	{
-		order[i] = &stretch[i];
 		epoch->n_moments += stretch[i].n;
-	}
-	shuffle(order, n_stretches, &trainer->random);
-	for (int64 begin = 0, end; begin < n_stretches && !stop; begin = end)
+	for (int64 next = 0; next < n_stretches && !stop;)
 	{
+		int64		n = 0;
 		int64		views = 0;
-		MemoryContext bucket = AllocSetContextCreate(CurrentMemoryContext, "dupn bucket", ALLOCSET_DEFAULT_SIZES);
-		MemoryContext old = MemoryContextSwitchTo(bucket);
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn bucket", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
 
-		for (end = begin; end < n_stretches && views < (int64) most * BUCKET_STEPS; end++)
-			views += order[end]->n;
-		stop = train_bucket(epoch, order + begin, end - begin, most);
+		while (next < n_stretches && views < (int64) most * BUCKET_STEPS)
+		{
+			bucket[n] = &stretch[shuffle_at(&shuffle, next++)];
+			views += bucket[n++]->n;
+		}
+		stop = train_bucket(epoch, bucket, n, most);
 		MemoryContextSwitchTo(old);
-		MemoryContextDelete(bucket);
+		MemoryContextDelete(context);
 	}
-	pfree(order);
+	pfree(bucket);
 	return stop;
 }
 
