@@ -168,8 +168,9 @@ extern void vocabulary_finish(VocabularyBuilder *builder, Feature *feature);
 extern void vocabulary_index(Vocabulary *vocabulary, const Cell *cells, int64 n, int32 first_id,
 							 MemoryContext context);
 
-/* Quantile bounds for n numbers (sorted in place): at most bands - 1 distinct ones. */
-extern int	bands_learn(double *numbers, int64 n, int bands, double *bounds);
+/* Quantile bounds for n numbers in order: at most bands - 1 distinct ones. */
+extern int	bands_learn(const double *numbers, int64 n, int bands, double *bounds);
+extern int	compare_numbers(const void *a, const void *b);
 
 /* ---------------- time.c: what is derived from time ---------------- */
 

@@ -137,7 +137,7 @@ vocabulary_index(Vocabulary *vocabulary, const Cell *cells, int64 n, int32 first
 	vocabulary->ids = ids;
 }
 
-static int
+int
 compare_numbers(const void *a, const void *b)
 {
 	double		x = *(const double *) a;
@@ -147,11 +147,10 @@ compare_numbers(const void *a, const void *b)
 }
 
 int
-bands_learn(double *numbers, int64 n, int bands, double *bounds)
+bands_learn(const double *numbers, int64 n, int bands, double *bounds)
 {
 	int			n_bounds = 0;
 
-	qsort(numbers, n, sizeof(double), compare_numbers);
 	for (int b = 1; b < bands && n > 0; b++)
 	{
 		double		bound = numbers[Max((n * b + bands - 1) / bands - 1, 0)];

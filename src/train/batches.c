@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #define LOGIT_FLOATS	(16 * 1024 * 1024)	/* of a step: 64 MB */
+#define CHECK_EVERY		4096
 #define REPEAT_COUNTS	4		/* the last index of repeat.count */
 
 /* The samples of a task as they grow. */
@@ -46,7 +47,7 @@ struct Batches
 	const nn_layout *layout;
 	MemoryContext context;
 	BatchBuilder *builder;
-	Array		stretch;
+	Column	   *stretch;		/* of the plan */
 	bool		one_each;		/* a sequence per view: prefixes share nothing */
 
 	bool		all_items;
@@ -101,37 +102,47 @@ int64
 batches_plan(Batches *batches, int splits, int most, bool all_items)
 {
 	const Moments *moments = batches->moments;
-	Stretch    *open = NULL;
+	Stretch		open = {0};
 	int32		user = -1;
 
+	if (batches->stretch)
+		column_free(batches->stretch);
+	batches->stretch = column_add(batches->data->store, sizeof(Stretch), NULL);
 	batches->all_items = all_items;
-	batches->stretch.n = 0;
 	for (int64 i = 0; i < moments->n; i++)
 	{
 		const Moment *moment = &moments->moment[i];
 		int64		start = stretch_start(batches, &batches->data->users[moment->user], moment->end);
+		bool		wanted = (splits & (1 << moment->split)) != 0;
 
-		if ((splits & (1 << moment->split)) == 0)
+		if (open.n > 0 && (!wanted || user != moment->user || open.start != start || open.n >= most))
 		{
-			open = NULL;
-			continue;
+			column_append(batches->stretch, &open, 1);
+			open.n = 0;
 		}
-		if (open == NULL || user != moment->user || open->start != start || open->n >= most)
+		if (i % CHECK_EVERY == 0)
+			job_check();
+		if (!wanted)
+			continue;
+		if (open.n == 0)
 		{
-			open = array_next(batches->context, &batches->stretch, sizeof(Stretch));
-			*open = (Stretch) {.start = start, .first = i};
+			open = (Stretch) {.start = start, .first = i};
 			user = moment->user;
 		}
-		open->n++;
-		open->length = (int32) Max(open->length, moment->end - start);
+		open.n++;
+		open.length = (int32) Max(open.length, moment->end - start);
 	}
-	return batches->stretch.n;
+	if (open.n > 0)
+		column_append(batches->stretch, &open, 1);
+	column_finish(batches->stretch);
+	job_spilled(column_memory_spilled(batches->data->memory));
+	return batches->stretch->n;
 }
 
 const Stretch *
 batches_stretches(const Batches *batches)
 {
-	return (const Stretch *) batches->stretch.data;
+	return batches->stretch->data;
 }
 
 int

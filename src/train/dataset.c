@@ -17,6 +17,8 @@
 
 #define CHECK_EVERY 4096
 
+static const nn_group event_groups[2] = {NN_ITEM, NN_PROPERTY};
+
 /* Cells to the ids of a feature; returns how many. */
 static int
 encode_cells(const Feature *feature, const Cell *cells, int n, int32 *ids)
@@ -27,23 +29,53 @@ encode_cells(const Feature *feature, const Cell *cells, int n, int32 *ids)
 	return 1;
 }
 
+/* An IdColumn of the data set that is being written. */
+typedef struct IdWriter
+{
+	Column	   *values;
+	Column	   *offsets;		/* NULL unless multi-hot */
+} IdWriter;
+
+static IdWriter
+id_writer(Dataset *data, IdColumn *column, bool multi)
+{
+	IdWriter	writer = {.values = column_add(data->store, sizeof(int32), &column->values)};
+
+	if (multi)
+	{
+		writer.offsets = column_add(data->store, sizeof(int64), &column->offsets);
+		column_append(writer.offsets, &writer.values->n, 1);
+	}
+	return writer;
+}
+
+/* Append a row of n ids. */
 static void
-append_cells(IdColumn *column, MemoryContext context, const Feature *feature, int64 row,
-			 const Cell *cells, int n)
+write_ids(IdWriter *writer, const int32 *ids, int n)
+{
+	column_append(writer->values, ids, n);
+	if (writer->offsets)
+		column_append(writer->offsets, &writer->values->n, 1);
+}
+
+static void
+write_cells(IdWriter *writer, const Feature *feature, const Cell *cells, int n)
 {
 	int32		ids[NN_MAX_BAG];
 
-	n = encode_cells(feature, cells, n, ids);
-	id_column_append(column, context, feature->multi, row, ids, n);
+	write_ids(writer, ids, encode_cells(feature, cells, n, ids));
 }
 
 /* ---------------- the catalogue ---------------- */
 
+/* Item numbers, for sorting. */
+static const RawItem *sorted_items;
+
 static int
 compare_items(const void *a, const void *b)
 {
-	Cell		x = (*(RawItem *const *) a)->key;
-	Cell		y = (*(RawItem *const *) b)->key;
+	Cell		x = sorted_items[*(const int32 *) a].key;
+	Cell		y = sorted_items[*(const int32 *) b].key;
 
 	return x < y ? -1 : x > y;
 }
@@ -74,48 +106,47 @@ make_catalogue(Build *build)
 	MemoryContext context = data->context;
 	const FeatureSet *set = data->set;
 	Catalogue  *catalogue = &data->catalogue;
-	int64		n = hash_get_num_entries(build->items);
-	RawItem   **items = MemoryContextAllocHuge(build->context, sizeof(RawItem *) * Max(n, 1));
+	int64		n = build->n_items;
+	int32	   *order = MemoryContextAllocHuge(build->context, sizeof(int32) * Max(n, 1));
 	Cell	   *keys = MemoryContextAllocHuge(context, sizeof(Cell) * Max(n, 1));
 	int64	   *offsets = MemoryContextAllocHuge(context, sizeof(int64) * (n + 1));
 	int64	   *counts = MemoryContextAllocHuge(context, sizeof(int64) * Max(n, 1));
+	char	   *text = MemoryContextAllocHuge(context, build->item_text->n + 1);
 	IdColumn	column[NN_MAX_FEATURES] = {{0}};
-	char	   *text;
-	HASH_SEQ_STATUS status;
-	RawItem    *item;
 
-	if (n > PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("more than %d items", PG_INT32_MAX)));
-	n = 0;
-	hash_seq_init(&status, build->items);
-	while ((item = hash_seq_search(&status)) != NULL)
-		items[n++] = item;
-	qsort(items, n, sizeof(RawItem *), compare_items);
+	for (int64 i = 0; i < n; i++)
+		order[i] = (int32) i;
+	sorted_items = build->item;
+	qsort(order, n, sizeof(int32), compare_items);
+	build->catalogue_index = MemoryContextAllocHuge(build->context, sizeof(int32) * Max(n, 1));
 
 	data->known = MemoryContextAllocHuge(context, Max(n, 1));
 	offsets[0] = 0;
 	for (int64 i = 0; i < n; i++)
 	{
-		keys[i] = items[i]->key;
-		counts[i] = items[i]->count;
-		offsets[i + 1] = offsets[i] + strlen(items[i]->text);
-		data->known[i] = items[i]->catalog_row >= 0 || items[i]->count > 0;
+		const RawItem *item = &build->item[order[i]];
+		int64		begin = order[i] > 0 ? item[-1].text : 0;
+
+		build->catalogue_index[order[i]] = (int32) i;
+		keys[i] = item->key;
+		counts[i] = item->count;
+		memcpy(text + offsets[i], (const char *) build->item_text->data + begin, item->text - begin);
+		offsets[i + 1] = offsets[i] + item->text - begin;
+		data->known[i] = item->catalog_row >= 0 || item->count > 0;
 		for (int f = 0; f < set->n[NN_ITEM]; f++)
 		{
+			const Feature *feature = &set->f[NN_ITEM][f];
 			const Cell *cells;
-			int			m = item_cells(build, items[i], f, &cells);
+			int32		ids[NN_MAX_BAG];
+			int			m = item_cells(build, item, f, &cells);
 
-			append_cells(&column[f], context, &set->f[NN_ITEM][f], i, cells, m);
+			m = encode_cells(feature, cells, m, ids);
+			id_column_append(&column[f], context, feature->multi, i, ids, m);
 		}
 		if (i % CHECK_EVERY == 0)
 			job_check();
 	}
-	text = MemoryContextAllocHuge(context, offsets[n] + 1);
-	for (int64 i = 0; i < n; i++)
-		memcpy(text + offsets[i], items[i]->text, offsets[i + 1] - offsets[i]);
-	pfree(items);
+	pfree(order);
 
 	catalogue->n = n;
 	catalogue->key = keys;
@@ -141,8 +172,9 @@ compare_rows(const void *a, const void *b)
 
 /* Collect the rows of runs in the total order of raw_compare. */
 static int64
-gather_rows(const RawRows *rows, const RawRun *runs, int64 n_runs, int64 **order, int64 *capacity)
+gather_rows(const RawRows *rows, int64 first_run, int64 n_runs, int64 **order, int64 *capacity)
 {
+	const RawRun *runs = (const RawRun *) rows->run->data + first_run;
 	int64		n = 0;
 	bool		sorted = true;
 
@@ -166,12 +198,31 @@ gather_rows(const RawRows *rows, const RawRun *runs, int64 n_runs, int64 **order
 	return n;
 }
 
+/* The columns of the data set's events while they are written. */
+typedef struct EventWriter
+{
+	Column	   *time;
+	Column	   *item;
+	IdWriter	feature[2][NN_MAX_FEATURES];
+	Column	   *where[NN_MAX_TASKS];
+	Column	   *label_number[NN_MAX_TASKS];
+	Column	   *label_cell[NN_MAX_TASKS];
+	Column	   *within_cell[NN_MAX_TASKS];
+} EventWriter;
+
 static void
-make_label_columns(Build *build)
+open_events(Build *build, EventWriter *writer)
 {
 	Dataset    *data = build->data;
-	int64		n = Max(build->events->n, 1);
+	EventTable *events = MemoryContextAllocZero(data->context, sizeof(EventTable));
 
+	memset(writer, 0, sizeof(*writer));
+	data->events = events;
+	writer->time = column_add(data->store, sizeof(TimestampTz), &events->time);
+	writer->item = column_add(data->store, sizeof(int32), &events->item);
+	for (int g = 0; g < 2; g++)
+		for (int f = 0; f < data->set->n[event_groups[g]]; f++)
+			writer->feature[g][f] = id_writer(data, &events->feature[g][f], data->set->f[event_groups[g]][f].multi);
 	for (int t = 0; t < data->model->n_tasks; t++)
 	{
 		const ModelTask *task = &data->model->task[t];
@@ -179,36 +230,70 @@ make_label_columns(Build *build)
 		if (!task_from_events(task))
 			continue;
 		if (build->n_conditions[t] > 0)
-			data->where[t] = MemoryContextAllocHuge(data->context, n);
+			writer->where[t] = column_add(data->store, sizeof(uint8), &data->where[t]);
 		if (task->kind != NN_MULTICLASS)
 			continue;
 		if (data->levels[t].number)
-			data->label_number[t] = MemoryContextAllocHuge(data->context, mul_size(sizeof(double), n));
+			writer->label_number[t] = column_add(data->store, sizeof(double), &data->label_number[t]);
 		else
-			data->label_cell[t] = MemoryContextAllocHuge(data->context, mul_size(sizeof(Cell), n));
+			writer->label_cell[t] = column_add(data->store, sizeof(Cell), &data->label_cell[t]);
 		if (task->options.within)
-			data->within_cell[t] = MemoryContextAllocHuge(data->context, mul_size(sizeof(Cell), n));
+			writer->within_cell[t] = column_add(data->store, sizeof(Cell), &data->within_cell[t]);
 	}
 }
 
 static void
-fill_labels(Build *build, int64 event, int64 row, const RawItem *item)
+write_labels(Build *build, EventWriter *writer, int64 row, const RawItem *item)
 {
-	Dataset    *data = build->data;
-
-	for (int t = 0; t < data->model->n_tasks; t++)
+	for (int t = 0; t < build->data->model->n_tasks; t++)
 	{
 		const RawLabel *label = &build->label[t];
+		uint8		where;
+		double		number;
+		Cell		cell;
 
-		if (data->where[t])
-			data->where[t][event] = event_allowed(build, t, row, item);
-		if (data->label_number[t])
-			data->label_number[t][event] = cell_number(event_label(build, label, row, item), label->kind);
-		if (data->label_cell[t])
-			data->label_cell[t][event] = event_label(build, label, row, item);
-		if (data->within_cell[t])
-			data->within_cell[t][event] = event_label(build, &build->within[t], row, item);
+		if (writer->where[t])
+		{
+			where = event_allowed(build, t, row, item);
+			column_append(writer->where[t], &where, 1);
+		}
+		if (writer->label_number[t])
+		{
+			number = cell_number(event_label(build, label, row, item), label->kind);
+			column_append(writer->label_number[t], &number, 1);
+		}
+		if (writer->label_cell[t])
+		{
+			cell = event_label(build, label, row, item);
+			column_append(writer->label_cell[t], &cell, 1);
+		}
+		if (writer->within_cell[t])
+		{
+			cell = event_label(build, &build->within[t], row, item);
+			column_append(writer->within_cell[t], &cell, 1);
+		}
 	}
+}
+
+/* The rows of one user behind those of the users before. */
+static void
+write_events(EventWriter *writer, const FeatureSet *set, const EventTable *table)
+{
+	column_append(writer->time, table->time, table->n);
+	column_append(writer->item, table->item, table->n);
+	for (int g = 0; g < 2; g++)
+		for (int f = 0; f < set->n[event_groups[g]]; f++)
+		{
+			const IdColumn *column = &table->feature[g][f];
+			IdWriter   *to = &writer->feature[g][f];
+
+			if (to->offsets == NULL)
+				column_append(to->values, column->values, table->n);
+			else
+				for (int64 row = 0; row < table->n; row++)
+					write_ids(to, column->values + column->offsets[row],
+							  (int) (column->offsets[row + 1] - column->offsets[row]));
+		}
 }
 
 static void
@@ -216,93 +301,70 @@ encode_events(Build *build)
 {
 	Dataset    *data = build->data;
 	const FeatureSet *set = data->set;
-	EventTable *table = event_table(data->context);
+	EventTable *table = event_table(CurrentMemoryContext);	/* of one user */
 	EventRow   *event = palloc(sizeof(EventRow));
+	Column	   *users = column_add(data->store, sizeof(User), &data->users);
+	EventWriter writer;
 	int64	   *order = NULL;
-	RawItem   **items = NULL;
 	int64		capacity = 0;
-	int64		items_capacity = 0;
 
-	data->events = table;
-	data->n_users = build->n_users;
-	data->users = MemoryContextAllocHuge(data->context, sizeof(User) * Max(build->n_users, 1));
-	make_label_columns(build);
-	for (int64 u = 0; u < build->n_users; u++)
+	open_events(build, &writer);
+	for (int64 u = 0; u < build->users->n; u++)
 	{
-		const RawUser *raw = &build->user[u];
-		User	   *user = &data->users[u];
-		int64		n = gather_rows(build->events, build->event_runs + raw->first_run, raw->n_runs,
-									&order, &capacity);
+		const RawUser *raw = (const RawUser *) build->users->data + u;
+		User		user = {.start = data->events->n, .key = raw->key,
+		.hash = (uint32) (cell_hash(raw->key) >> 32), .hold_out = raw->hold_out, .report = raw->report};
 
-		if (n > PG_INT32_MAX)
+		user.n = gather_rows(build->events, raw->first_run, raw->n_runs, &order, &capacity);
+		if (user.n > PG_INT32_MAX)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("a user has more than %d events", PG_INT32_MAX)));
-		if (items_capacity < capacity)
-		{
-			items_capacity = capacity;
-			items = array_resize(items, capacity, sizeof(RawItem *), CurrentMemoryContext);
-		}
-		*user = (User) {.start = table->n, .n = n, .key = raw->key,
-		.hash = (uint32) (cell_hash(raw->key) >> 32), .hold_out = raw->hold_out, .report = raw->report};
-		for (int64 i = 0; i < n; i++)
+		event_table_reset(table);
+		for (int64 i = 0; i < user.n; i++)
 		{
 			int64		row = order[i];
+			const RawItem *item = raw_item(build, build->events, row);
 
-			items[i] = raw_item(build, raw_cell(build->events, build->events->key, row));
 			event->time = raw_time(build->events, row);
 			event->item = (int32) i;	/* through the sort: which row it was */
-			for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
-				for (int f = 0; f < set->n[g]; f++)
+			for (int g = 0; g < 2; g++)
+				for (int f = 0; f < set->n[event_groups[g]]; f++)
 				{
-					const Feature *feature = &set->f[g][f];
+					const Feature *feature = &set->f[event_groups[g]][f];
 					const Cell *cells;
 					int			m;
 
 					if (feature->encoding == ENCODE_FIXED)
 						continue;
-					m = event_cells(build, row, items[i], g, f, &cells);
+					m = event_cells(build, row, item, event_groups[g], f, &cells);
 					event->n[g][f] = encode_cells(feature, cells, m, event->id[g][f]);
 				}
 			event_table_append(table, set, event);
-			if (table->n % CHECK_EVERY == 0)
+			if ((data->events->n + i) % CHECK_EVERY == 0)
 				job_check();
 		}
-		event_table_sort(table, set, user->start, 0, false);
-		for (int64 at = user->start; at < table->n; at++)
+		event_table_sort(table, set, 0, 0, false);
+		for (int64 at = 0; at < user.n; at++)
 		{
-			int32		i = table->item[at];
+			int64		row = order[table->item[at]];
+			const RawItem *item = raw_item(build, build->events, row);
 
-			table->item[at] = catalogue_find(&data->catalogue, items[i]->key);
-			fill_labels(build, at, order[i], items[i]);
+			table->item[at] = item == &build->no_item ? -1 : build->catalogue_index[item - build->item];
+			write_labels(build, &writer, row, item);
 		}
+		if (user.n > 0)
+			write_events(&writer, set, table);
+		column_append(users, &user, 1);
+		data->events->n += user.n;
 	}
+	data->n_users = users->n;
 	if (order)
-	{
 		pfree(order);
-		pfree(items);
-	}
 	pfree(event);
 }
 
 /* ---------------- profiles ---------------- */
-
-static int
-compare_user_key(const void *key, const void *user)
-{
-	Cell		x = *(const Cell *) key;
-	Cell		y = ((const User *) user)->key;
-
-	return x < y ? -1 : x > y;
-}
-
-static int64
-find_user(const Dataset *data, Cell key)
-{
-	const User *user = bsearch(&key, data->users, data->n_users, sizeof(User), compare_user_key);
-
-	return user ? user - data->users : -1;
-}
 
 static void
 encode_profiles(Build *build)
@@ -311,23 +373,25 @@ encode_profiles(Build *build)
 	const FeatureSet *set = data->set;
 	const RawRows *rows = build->profile;
 	const RawRun *runs;
-	int64	   *row_of;
+	IdWriter	writer[NN_MAX_FEATURES];
+	int64		r = 0;
 
 	if (rows == NULL)
 		return;
 	runs = rows->run->data;
-	row_of = palloc_extended(sizeof(int64) * Max(data->n_users, 1), MCXT_ALLOC_HUGE);
-	for (int64 u = 0; u < data->n_users; u++)
-		row_of[u] = -1;
-	for (int64 r = 0; r < rows->run->n; r++)
+	for (int f = 0; f < set->n[NN_PROFILE]; f++)
+		if (set->f[NN_PROFILE][f].source == FROM_PROFILE)
+			writer[f] = id_writer(data, &data->profile[f], set->f[NN_PROFILE][f].multi);
+	for (int64 u = 0; u < build->users->n; u++)
 	{
-		int64		u = find_user(data, runs[r].user);
+		Cell		key = ((const RawUser *) build->users->data)[u].key;
+		int64		best = -1;
 
-		for (int64 row = runs[r].start; u >= 0 && row < runs[r].start + runs[r].n; row++)
-			if (row_of[u] < 0 || raw_compare(rows, row, row_of[u]) < 0)
-				row_of[u] = row;
-	}
-	for (int64 u = 0; u < data->n_users; u++)
+		/* of several rows the smallest, whatever was read first */
+		for (; r < rows->run->n && runs[r].user <= key; r++)
+			for (int64 row = runs[r].start; runs[r].user == key && row < runs[r].start + runs[r].n; row++)
+				if (best < 0 || raw_compare(rows, row, best) < 0)
+					best = row;
 		for (int f = 0; f < set->n[NN_PROFILE]; f++)
 		{
 			const Cell *cells = NULL;
@@ -335,13 +399,13 @@ encode_profiles(Build *build)
 
 			if (set->f[NN_PROFILE][f].source != FROM_PROFILE)
 				continue;
-			if (row_of[u] >= 0 && rows->feature[NN_PROFILE][f] >= 0)
-				n = raw_cells(rows, rows->feature[NN_PROFILE][f], row_of[u], &cells);
-			append_cells(&data->profile[f], data->context, &set->f[NN_PROFILE][f], u, cells, n);
-			if (u % CHECK_EVERY == 0)
-				job_check();
+			if (best >= 0 && rows->feature[NN_PROFILE][f] >= 0)
+				n = raw_cells(rows, rows->feature[NN_PROFILE][f], best, &cells);
+			write_cells(&writer[f], &set->f[NN_PROFILE][f], cells, n);
 		}
-	pfree(row_of);
+		if (u % CHECK_EVERY == 0)
+			job_check();
+	}
 }
 
 static void
@@ -411,12 +475,56 @@ sample_label(Build *build, int t, int64 row)
 	return (float) number;
 }
 
+/* The columns of a task's samples while they are written. */
+typedef struct SampleWriter
+{
+	Column	   *user,
+			   *time,
+			   *label,
+			   *weight,
+			   *item,
+			   *raw_features;	/* not yet scaled, and gone then */
+	IdWriter	candidate[NN_MAX_FEATURES];
+	IdWriter	context[NN_MAX_FEATURES];
+} SampleWriter;
+
+static void
+open_samples(Build *build, int t, SampleWriter *writer)
+{
+	Dataset    *data = build->data;
+	SampleRows *rows = &data->rows[t];
+
+	memset(writer, 0, sizeof(*writer));
+	writer->user = column_add(data->store, sizeof(int32), &rows->user);
+	writer->time = column_add(data->store, sizeof(TimestampTz), &rows->time);
+	writer->label = column_add(data->store, sizeof(float), &rows->label);
+	writer->item = column_add(data->store, sizeof(int32), &rows->item);
+	if (build->weight[t] >= 0)
+		writer->weight = column_add(data->store, sizeof(float), &rows->weight);
+	writer->raw_features = column_add(build->store, sizeof(float), NULL);
+	for (int k = 0; k < build->n_candidate[t]; k++)
+		writer->candidate[k] = id_writer(data, &rows->candidate[k],
+										 data->set->f[NN_ITEM][build->candidate[t][k]].multi);
+	for (int f = 0; f < data->set->n[NN_CONTEXT]; f++)
+		if (build->samples[t]->feature[NN_CONTEXT][f] >= 0)
+			writer->context[f] = id_writer(data, &rows->context[f], data->set->f[NN_CONTEXT][f].multi);
+}
+
 /* Mean and scale of the training samples, then z-scores; a NULL is the mean. */
 static void
-standardize(SampleRows *rows, int F, const User *users, MemoryContext context)
+standardize(Build *build, int t, const SampleWriter *writer)
 {
-	rows->mean = MemoryContextAllocZero(context, sizeof(float) * Max(F, 1));
-	rows->scale = MemoryContextAllocZero(context, sizeof(float) * Max(F, 1));
+	Dataset    *data = build->data;
+	SampleRows *rows = &data->rows[t];
+	const RawUser *users = build->users->data;
+	const int32 *user = writer->user->data;
+	const TimestampTz *time = writer->time->data;
+	const float *raw = writer->raw_features->data;
+	Column	   *scaled = column_add(data->store, sizeof(float), &rows->features);
+	int			F = data->model->task[t].n_features;
+
+	rows->mean = MemoryContextAllocZero(data->context, sizeof(float) * Max(F, 1));
+	rows->scale = MemoryContextAllocZero(data->context, sizeof(float) * Max(F, 1));
 	for (int f = 0; f < F; f++)
 	{
 		double		sum = 0;
@@ -426,34 +534,43 @@ standardize(SampleRows *rows, int F, const User *users, MemoryContext context)
 		int64		n = 0;
 
 		for (int64 i = 0; i < rows->n; i++)
-			if (isfinite(rows->features[i * F + f]) && rows->time[i] < users[rows->user[i]].hold_out)
+		{
+			if (i % CHECK_EVERY == 0)
+				job_check();
+			if (isfinite(raw[i * F + f]) && time[i] < users[user[i]].hold_out)
 			{
-				sum += rows->features[i * F + f];
+				sum += raw[i * F + f];
 				n++;
 			}
+		}
 		mean = n > 0 ? sum / n : 0;
 		for (int64 i = 0; i < rows->n; i++)
-			if (isfinite(rows->features[i * F + f]) && rows->time[i] < users[rows->user[i]].hold_out)
-				squares += (rows->features[i * F + f] - mean) * (rows->features[i * F + f] - mean);
+			if (isfinite(raw[i * F + f]) && time[i] < users[user[i]].hold_out)
+				squares += (raw[i * F + f] - mean) * (raw[i * F + f] - mean);
 		deviation = n > 0 ? sqrt(squares / n) : 0;
 		rows->mean[f] = mean;
 		rows->scale[f] = deviation > 1e-12 * fabs(mean) && deviation > 0 ? 1 / deviation : 1;
-		for (int64 i = 0; i < rows->n; i++)
+	}
+	for (int64 i = 0; i < rows->n; i++)
+	{
+		if (i % CHECK_EVERY == 0)
+			job_check();
+		for (int f = 0; f < F; f++)
 		{
-			float	   *value = &rows->features[i * F + f];
+			float		value = raw[i * F + f];
 
-			*value = isfinite(*value) ? (*value - rows->mean[f]) * rows->scale[f] : 0;
+			value = isfinite(value) ? (value - rows->mean[f]) * rows->scale[f] : 0;
+			column_append(scaled, &value, 1);
 		}
 	}
+	column_finish(scaled);
 }
 
 static void
-append_candidate(Build *build, int t, int64 row, int64 at)
+write_candidate(Build *build, int t, SampleWriter *writer, int64 row, int32 item)
 {
 	Dataset    *data = build->data;
 	const RawRows *raw = build->samples[t];
-	SampleRows *rows = &data->rows[t];
-	int32		item = rows->item[at];
 
 	for (int k = 0; k < build->n_candidate[t]; k++)
 	{
@@ -466,103 +583,93 @@ append_candidate(Build *build, int t, int64 row, int64 at)
 		if (raw->feature[NN_ITEM][f] >= 0)
 		{
 			n = raw_cells(raw, raw->feature[NN_ITEM][f], row, &cells);
-			append_cells(&rows->candidate[k], data->context, feature, at, cells, n);
+			write_cells(&writer->candidate[k], feature, cells, n);
 		}
 		else if (item < 0)
-			append_cells(&rows->candidate[k], data->context, feature, at, NULL, 0);
+			write_cells(&writer->candidate[k], feature, NULL, 0);
 		else if (ids->offsets)
-			id_column_append(&rows->candidate[k], data->context, true, at, ids->values + ids->offsets[item],
-							 (int) (ids->offsets[item + 1] - ids->offsets[item]));
+			write_ids(&writer->candidate[k], ids->values + ids->offsets[item],
+					  (int) (ids->offsets[item + 1] - ids->offsets[item]));
 		else
-			id_column_append(&rows->candidate[k], data->context, false, at, ids->values + item, 1);
+			write_ids(&writer->candidate[k], ids->values + item, 1);
 	}
 }
 
-static int
-compare_sample_runs(const void *a, const void *b)
+/* One row; false when it has no label. */
+static bool
+write_sample(Build *build, int t, SampleWriter *writer, int64 row, int32 user)
 {
-	const RawRun *x = a;
-	const RawRun *y = b;
+	Dataset    *data = build->data;
+	const FeatureSet *set = data->set;
+	const RawRows *raw = build->samples[t];
+	float		label = sample_label(build, t, row);
+	TimestampTz time = raw_time(raw, row);
+	int32		item;
 
-	if (x->user != y->user)
-		return x->user < y->user ? -1 : 1;
-	return x->start < y->start ? -1 : x->start > y->start;
+	if (isnan(label))
+		return false;
+	item = raw->key < 0 || raw_cell(raw, raw->key, row) == CELL_NULL ? -1 :
+		catalogue_find(&data->catalogue, raw_cell(raw, raw->key, row));
+	column_append(writer->user, &user, 1);
+	column_append(writer->time, &time, 1);
+	column_append(writer->label, &label, 1);
+	column_append(writer->item, &item, 1);
+	if (writer->weight)
+	{
+		int			w = build->weight[t];
+		double		number = cell_number(raw_cell(raw, w, row), raw->column[w].kind);
+		float		weight = isfinite(number) && number > 0 ? number : 0;
+
+		column_append(writer->weight, &weight, 1);
+	}
+	for (int f = 0; f < data->model->task[t].n_features; f++)
+	{
+		int			c = raw->extra + 1 + f;
+		float		value = cell_number(raw_cell(raw, c, row), raw->column[c].kind);
+
+		column_append(writer->raw_features, &value, 1);
+	}
+	write_candidate(build, t, writer, row, item);
+	for (int f = 0; f < set->n[NN_CONTEXT]; f++)
+		if (raw->feature[NN_CONTEXT][f] >= 0)
+		{
+			const Cell *cells;
+			int			n = raw_cells(raw, raw->feature[NN_CONTEXT][f], row, &cells);
+
+			write_cells(&writer->context[f], &set->f[NN_CONTEXT][f], cells, n);
+		}
+	return true;
 }
 
 static void
 encode_samples(Build *build, int t)
 {
 	Dataset    *data = build->data;
-	const FeatureSet *set = data->set;
 	const RawRows *raw = build->samples[t];
+	const RawRun *runs = raw->run->data;
 	SampleRows *rows = &data->rows[t];
-	MemoryContext context = data->context;
-	int			F = data->model->task[t].n_features;
-	int64		n = Max(raw->n, 1);
-	int64		n_runs = raw->run->n;
+	SampleWriter writer;
 	int64		unlabeled = 0;
-	RawRun	   *runs = palloc_extended(sizeof(RawRun) * Max(n_runs, 1), MCXT_ALLOC_HUGE);
 	int64	   *order = NULL;
 	int64		capacity = 0;
+	int64		at = 0;
 
-	rows->user = MemoryContextAllocHuge(context, mul_size(sizeof(int32), n));
-	rows->item = MemoryContextAllocHuge(context, mul_size(sizeof(int32), n));
-	rows->time = MemoryContextAllocHuge(context, mul_size(sizeof(TimestampTz), n));
-	rows->label = MemoryContextAllocHuge(context, mul_size(sizeof(float), n));
-	if (build->weight[t] >= 0)
-		rows->weight = MemoryContextAllocHuge(context, mul_size(sizeof(float), n));
-	rows->features = MemoryContextAllocHuge(context, mul_size(mul_size(sizeof(float), n), Max(F, 1)));
-
-	if (n_runs > 0)
-		memcpy(runs, raw->run->data, sizeof(RawRun) * n_runs);
-	qsort(runs, n_runs, sizeof(RawRun), compare_sample_runs);
-	for (int64 r = 0, end; r < n_runs; r = end)
+	open_samples(build, t, &writer);
+	for (int64 r = 0, end; r < raw->run->n; r = end)
 	{
-		int64		user = find_user(data, runs[r].user);
-		int64		m;
+		const RawUser *user = raw_user(build, &at, runs[r].user);
+		int64		n;
 
-		for (end = r + 1; end < n_runs && runs[end].user == runs[r].user; end++)
+		for (end = r + 1; end < raw->run->n && runs[end].user == runs[r].user; end++)
 			 /* runs of one user */ ;
-		m = gather_rows(raw, runs + r, end - r, &order, &capacity);
-		for (int64 i = 0; i < m; i++)
+		n = gather_rows(raw, r, end - r, &order, &capacity);
+		for (int64 i = 0; i < n; i++)
 		{
-			int64		row = order[i];
-			int64		at = rows->n;
-			float		label = sample_label(build, t, row);
-
-			if (isnan(label))
-			{
+			if (write_sample(build, t, &writer, order[i], (int32) (user - (const RawUser *) build->users->data)))
+				rows->n++;
+			else
 				unlabeled++;
-				continue;
-			}
-			rows->user[at] = (int32) user;
-			rows->time[at] = raw_time(raw, row);
-			rows->label[at] = label;
-			rows->item[at] = raw->key < 0 || raw_cell(raw, raw->key, row) == CELL_NULL ? -1 :
-				catalogue_find(&data->catalogue, raw_cell(raw, raw->key, row));
-			if (rows->weight)
-			{
-				int			w = build->weight[t];
-				double		weight = cell_number(raw_cell(raw, w, row), raw->column[w].kind);
-
-				rows->weight[at] = isfinite(weight) && weight > 0 ? weight : 0;
-			}
-			for (int f = 0; f < F; f++)
-			{
-				int			c = raw->extra + 1 + f;
-
-				rows->features[at * F + f] = cell_number(raw_cell(raw, c, row), raw->column[c].kind);
-			}
-			append_candidate(build, t, row, at);
-			for (int f = 0; f < set->n[NN_CONTEXT]; f++)
-				if (raw->feature[NN_CONTEXT][f] >= 0)
-				{
-					const Cell *cells;
-					int			k = raw_cells(raw, raw->feature[NN_CONTEXT][f], row, &cells);
-
-					append_cells(&rows->context[f], context, &set->f[NN_CONTEXT][f], at, cells, k);
-				}
-			if (++rows->n % CHECK_EVERY == 0)
+			if ((rows->n + unlabeled) % CHECK_EVERY == 0)
 				job_check();
 		}
 	}
@@ -579,10 +686,12 @@ encode_samples(Build *build, int t)
 						   raw->n + raw->skipped) : 0,
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
-	standardize(rows, F, data->users, context);
+	column_finish(writer.user);
+	column_finish(writer.time);
+	column_finish(writer.raw_features);
+	standardize(build, t, &writer);
 	if (order)
 		pfree(order);
-	pfree(runs);
 }
 
 /* ---------------- all of it ---------------- */
@@ -599,9 +708,11 @@ dataset_load(const Job *job, const Model *model)
 
 	data->model = model;
 	data->context = context;
+	data->memory = column_memory(job->context, kilobytes * 1024);
+	data->store = column_store(context, data->memory);
 	build->data = data;
 	build->context = temporary;
-	build->store = column_store(temporary, kilobytes * 1024);
+	build->store = column_store(temporary, data->memory);
 
 	read_relations(build);
 	job_progress("learning vocabularies", 0.05, 0, NULL);
@@ -616,9 +727,10 @@ dataset_load(const Job *job, const Model *model)
 	for (int t = 0; t < model->n_tasks; t++)
 		if (build->samples[t])
 			encode_samples(build, t);
+	column_store_finish(data->store);
+	job_spilled(column_memory_spilled(data->memory));
 
 	MemoryContextSwitchTo(old);
-	column_store_delete(build->store);
 	MemoryContextDelete(temporary);
 	return data;
 }

@@ -39,8 +39,10 @@ typedef struct RawRows
 {
 	int64		n;
 	int64		skipped;		/* rows that lack a user, a time or a key that they must have */
-	Column	   *run;			/* RawRun */
+	Column	   *run;			/* RawRun, sorted by user */
 	Column	   *time;			/* TimestampTz, or NULL */
+	Column	   *item;			/* int32, index into Build.item, -1: no key; where its
+								 * items are of the catalogue, else NULL */
 	int			n_columns;
 	RawColumn  *column;
 	int			key;			/* index of the item's key, -1: none */
@@ -67,7 +69,7 @@ typedef struct RawQuery
 typedef struct RawItem
 {
 	Cell		key;
-	char	   *text;
+	int64		text;			/* where it ends in Build.item_text */
 	int64		catalog_row;	/* -1: the catalog relation has none */
 	int64		event_row;		/* its latest event before the cut, else its latest; -1: none */
 	int64		count;			/* training events */
@@ -93,17 +95,19 @@ typedef struct RawLabel
 typedef struct RawUser
 {
 	Cell		key;
-	int64		first_run,		/* of Build.event_runs */
+	int64		first_run,		/* of events->run */
 				n_runs;
 	TimestampTz hold_out,
 				report;
 } RawUser;
 
+typedef struct ItemNumbers ItemNumbers;
+
 typedef struct Build
 {
 	Dataset    *data;
 	MemoryContext context;		/* gone when the data set is complete */
-	ColumnStore *store;
+	ColumnStore *store;			/* gone with it */
 	RawRows    *events;
 	RawRows    *catalog;		/* or NULL */
 	RawRows    *profile;		/* or NULL */
@@ -115,12 +119,14 @@ typedef struct Build
 	RawLabel	within[NN_MAX_TASKS];
 	int			n_conditions[NN_MAX_TASKS];
 	Condition  *condition[NN_MAX_TASKS];
-	HTAB	   *items;
+	ItemNumbers *item_numbers;	/* by key */
+	RawItem    *item;			/* in the order in which they were met */
+	int64		n_items,
+				items_capacity;
+	Column	   *item_text;		/* their texts, one behind the other */
 	RawItem		no_item;		/* of events whose key is NULL: in no catalogue */
-	RawRun	   *event_runs;		/* sorted by user */
-	int64		n_event_runs;
-	RawUser    *user;			/* sorted by key */
-	int64		n_users;
+	int32	   *catalogue_index;	/* [n_items] */
+	Column	   *users;			/* RawUser, sorted by key */
 } Build;
 
 /* ---------------- read.c ---------------- */
@@ -159,12 +165,30 @@ raw_time(const RawRows *rows, int64 row)
 	return ((const TimestampTz *) rows->time->data)[row];
 }
 
+/* The item of a row of the events or the catalog. */
+static inline RawItem *
+raw_item(Build *build, const RawRows *rows, int64 row)
+{
+	int32		item = ((const int32 *) rows->item->data)[row];
+
+	return item < 0 ? &build->no_item : &build->item[item];
+}
+
+/* The user of a key, when keys come in ascending order; NULL: none.  *at begins as 0. */
+static inline const RawUser *
+raw_user(const Build *build, int64 *at, Cell key)
+{
+	const RawUser *user = build->users->data;
+
+	while (*at < build->users->n && user[*at].key < key)
+		(*at)++;
+	return *at < build->users->n && user[*at].key == key ? &user[*at] : NULL;
+}
+
 /* A total order of rows by time and cells, so that nothing depends on the order of reading. */
 extern int	raw_compare(const RawRows *rows, int64 a, int64 b);
 
 /* ---------------- learn.c ---------------- */
-
-extern RawItem *raw_item(Build *build, Cell key);
 
 /* cells of a feature of an event, from the catalog where it is declared so; item: the event's */
 extern int	event_cells(Build *build, int64 row, const RawItem *item, nn_group group, int f,
@@ -178,7 +202,6 @@ typedef void (*EventVisitor) (Build *build, const RawUser *user, int64 row, RawI
 extern void visit_training_events(Build *build, bool all, EventVisitor visit, void *arg);
 
 extern uint64 quantile_users(const Dataset *data);
-extern int	compare_cells(const void *a, const void *b);
 
 /* Users and the cut; then everything that is counted before it. */
 extern void learn_split(Build *build);

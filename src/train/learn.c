@@ -12,18 +12,12 @@
 #include "utils/memutils.h"
 
 #define CHECK_EVERY 4096		/* rows between job_check() */
+#define PARTS		65536		/* of what is left in search of a time */
 
 bool
 task_from_events(const ModelTask *task)
 {
 	return task->samples == NULL;
-}
-
-RawItem *
-raw_item(Build *build, Cell key)
-{
-	/* an event without an item (a search, a redeemed coupon) is an event all the same */
-	return key == CELL_NULL ? &build->no_item : hash_search(build->items, &key, HASH_FIND, NULL);
 }
 
 int
@@ -77,108 +71,44 @@ event_label(Build *build, const RawLabel *label, int64 row, const RawItem *item)
 
 /* ---------------- users and the cut ---------------- */
 
-static int
-compare_runs(const void *a, const void *b)
+/*
+ * The k-th smallest of n times (k from 0): three or four passes that count how
+ * many fall into each part of what is left, since there is no memory to sort in.
+ */
+static TimestampTz
+kth_time(const TimestampTz *time, int64 n, int64 k)
 {
-	const RawRun *x = a;
-	const RawRun *y = b;
+	int64	   *count = palloc(sizeof(int64) * PARTS);
+	TimestampTz low = PG_INT64_MAX;
+	TimestampTz high = PG_INT64_MIN;
 
-	if (x->user != y->user)
-		return x->user < y->user ? -1 : 1;
-	return x->start < y->start ? -1 : x->start > y->start;
-}
-
-int
-compare_cells(const void *a, const void *b)
-{
-	Cell		x = *(const Cell *) a;
-	Cell		y = *(const Cell *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Everybody with an event or a sample, by key. */
-static void
-make_users(Build *build)
-{
-	const Model *model = build->data->model;
-	int64		n = build->events->run->n;
-	Cell	   *keys;
-	int64		at = 0;
-	int64		run = 0;
-
-	build->n_event_runs = n;
-	build->event_runs = MemoryContextAllocHuge(build->context, sizeof(RawRun) * Max(n, 1));
-	if (n > 0)
-		memcpy(build->event_runs, build->events->run->data, sizeof(RawRun) * n);
-	qsort(build->event_runs, build->n_event_runs, sizeof(RawRun), compare_runs);
-
-	for (int t = 0; t < model->n_tasks; t++)
-		if (build->samples[t])
-			n += build->samples[t]->run->n;
-	keys = MemoryContextAllocHuge(build->context, sizeof(Cell) * Max(n, 1));
-	for (int64 i = 0; i < build->n_event_runs; i++)
-		keys[at++] = build->event_runs[i].user;
-	for (int t = 0; t < model->n_tasks; t++)
-		for (int64 i = 0; build->samples[t] && i < build->samples[t]->run->n; i++)
-			keys[at++] = ((const RawRun *) build->samples[t]->run->data)[i].user;
-	qsort(keys, at, sizeof(Cell), compare_cells);
-
-	build->user = MemoryContextAllocHuge(build->context, sizeof(RawUser) * Max(at, 1));
-	for (int64 i = 0; i < at; i++)
+	for (int64 i = 0; i < n; i++)
 	{
-		RawUser    *user = &build->user[build->n_users];
-
-		if (i > 0 && keys[i] == keys[i - 1])
-			continue;
-		*user = (RawUser) {.key = keys[i], .first_run = run};
-		while (run < build->n_event_runs && build->event_runs[run].user == keys[i])
-			run++;
-		user->n_runs = run - user->first_run;
-		build->n_users++;
+		low = Min(low, time[i]);
+		high = Max(high, time[i]);
+		if (i % CHECK_EVERY == 0)
+			job_check();
 	}
-	pfree(keys);
-	if (build->n_users > PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("more than %d users", PG_INT32_MAX)));
-}
-
-/* The k-th smallest of n numbers (k from 0), by partitioning. */
-static int64
-select_kth(int64 *a, int64 n, int64 k)
-{
-	int64		low = 0;
-	int64		high = n - 1;
-
 	while (low < high)
 	{
-		int64		pivot = a[low + (high - low) / 2];
-		int64		i = low;
-		int64		j = high;
+		uint64		width = ((uint64) high - (uint64) low) / PARTS + 1;
+		int64		part = 0;
 
-		while (i <= j)
+		memset(count, 0, sizeof(int64) * PARTS);
+		for (int64 i = 0; i < n; i++)
 		{
-			while (a[i] < pivot)
-				i++;
-			while (a[j] > pivot)
-				j--;
-			if (i <= j)
-			{
-				int64		swap = a[i];
-
-				a[i++] = a[j];
-				a[j--] = swap;
-			}
+			if (time[i] >= low && time[i] <= high)
+				count[((uint64) time[i] - (uint64) low) / width]++;
+			if (i % CHECK_EVERY == 0)
+				job_check();
 		}
-		if (k <= j)
-			high = j;
-		else if (k >= i)
-			low = i;
-		else
-			break;
+		while (k >= count[part])
+			k -= count[part++];
+		low += part * width;
+		high = Min(high, low + (TimestampTz) (width - 1));
 	}
-	return a[k];
+	pfree(count);
+	return low;
 }
 
 /* The latest time with at least `share` of all tasks' samples at or after it. */
@@ -186,23 +116,28 @@ static TimestampTz
 share_cut(Build *build, double share)
 {
 	const Model *model = build->data->model;
-	Column	   *times;
-	ColumnStore *store = column_store(build->context, PG_INT64_MAX);
+	const RawRun *runs = build->events->run->data;
+	Column	   *times = column_add(build->store, sizeof(TimestampTz), NULL);
 	int64		n;
 	TimestampTz cut;
 
-	times = column_add(store, sizeof(TimestampTz));
 	for (int t = 0; t < model->n_tasks; t++)
 	{
 		if (build->samples[t])
 		{
-			if (build->samples[t]->n > 0)
-				column_append(times, build->samples[t]->time->data, build->samples[t]->n);
+			for (int64 row = 0; row < build->samples[t]->n; row++)
+			{
+				TimestampTz time = raw_time(build->samples[t], row);
+
+				column_append(times, &time, 1);
+				if (row % CHECK_EVERY == 0)
+					job_check();
+			}
 			continue;
 		}
-		for (int64 r = 0; r < build->n_event_runs; r++)
+		for (int64 r = 0; r < build->events->run->n; r++)
 		{
-			const RawRun *run = &build->event_runs[r];
+			const RawRun *run = &runs[r];
 			bool		has = false;
 			TimestampTz last = 0;
 
@@ -214,8 +149,7 @@ share_cut(Build *build, double share)
 				if (has && time == last)
 					continue;
 				if (build->n_conditions[t] > 0 &&
-					!event_allowed(build, t, row,
-								   raw_item(build, raw_cell(build->events, build->events->key, row))))
+					!event_allowed(build, t, row, raw_item(build, build->events, row)))
 					continue;
 				column_append(times, &time, 1);
 				last = time;
@@ -225,7 +159,7 @@ share_cut(Build *build, double share)
 			}
 		}
 	}
-	column_store_finish(store);
+	column_finish(times);
 	n = times->n;
 	if (n == 0)
 		ereport(ERROR,
@@ -234,8 +168,8 @@ share_cut(Build *build, double share)
 				 errdetail("Read were " INT64_FORMAT " events of relation %s.",
 						   build->events->n, model->relations.events),
 				 errhint("Check the \"where\" of its tasks and their samples relations.")));
-	cut = select_kth((int64 *) times->data, n, Max(n - (int64) ceil(share * n), 0));
-	column_store_delete(store);
+	cut = kth_time(times->data, n, Max(n - (int64) ceil(share * n), 0));
+	column_free(times);
 	return cut;
 }
 
@@ -250,7 +184,7 @@ last_event_split(Build *build, RawUser *user, int at_least)
 	user->hold_out = user->report = DT_NOEND;
 	for (int64 r = user->first_run; r < user->first_run + user->n_runs; r++)
 	{
-		const RawRun *run = &build->event_runs[r];
+		const RawRun *run = (const RawRun *) build->events->run->data + r;
 
 		n += run->n;
 		for (int64 row = run->start; row < run->start + run->n; row++)
@@ -272,6 +206,70 @@ last_event_split(Build *build, RawUser *user, int at_least)
 	user->hold_out = before > DT_NOBEGIN ? before : last;
 }
 
+/*
+ * Everybody with an event or a sample, by key: the runs of all relations are
+ * sorted, so users are what is least of what is next.  Counts the events
+ * before the hold-out and after.
+ */
+static void
+make_users(Build *build, int64 *before, int64 *after)
+{
+	Dataset    *data = build->data;
+	const ModelOptions *options = &data->model->options;
+	const RawRows *rows[NN_MAX_TASKS + 1] = {build->events};
+	int64		next[NN_MAX_TASKS + 1] = {0};
+	int			n = 1;
+
+	for (int t = 0; t < data->model->n_tasks; t++)
+		if (build->samples[t])
+			rows[n++] = build->samples[t];
+	build->users = column_add(build->store, sizeof(RawUser), NULL);
+	for (;;)
+	{
+		RawUser		user = {.first_run = next[0]};
+		bool		any = false;
+
+		for (int i = 0; i < n; i++)
+			if (next[i] < rows[i]->run->n)
+			{
+				Cell		key = ((const RawRun *) rows[i]->run->data)[next[i]].user;
+
+				user.key = any ? Min(user.key, key) : key;
+				any = true;
+			}
+		if (!any)
+			break;
+		for (int i = 0; i < n; i++)
+			while (next[i] < rows[i]->run->n && ((const RawRun *) rows[i]->run->data)[next[i]].user == user.key)
+				next[i]++;
+		user.n_runs = next[0] - user.first_run;
+		if (options->holdout == HOLDOUT_LAST_EVENT)
+			last_event_split(build, &user, options->holdout_min_events);
+		else
+			user.hold_out = user.report = data->cut;
+		for (int64 r = user.first_run; r < next[0]; r++)
+		{
+			const RawRun *run = (const RawRun *) build->events->run->data + r;
+
+			for (int64 row = run->start; row < run->start + run->n; row++)
+			{
+				TimestampTz time = raw_time(build->events, row);
+
+				data->last_time = Max(data->last_time, time);
+				*(time < user.hold_out ? before : after) += 1;
+			}
+		}
+		column_append(build->users, &user, 1);
+		if (build->users->n % CHECK_EVERY == 0)
+			job_check();
+	}
+	column_finish(build->users);
+	if (build->users->n > PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("more than %d users", PG_INT32_MAX)));
+}
+
 void
 learn_split(Build *build)
 {
@@ -289,7 +287,6 @@ learn_split(Build *build)
 						   build->events->skipped) : 0,
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
-	make_users(build);
 	switch (options->holdout)
 	{
 		case HOLDOUT_SHARE:
@@ -303,29 +300,7 @@ learn_split(Build *build)
 			break;
 	}
 	data->last_time = DT_NOBEGIN;
-	for (int64 u = 0; u < build->n_users; u++)
-	{
-		RawUser    *user = &build->user[u];
-
-		if (options->holdout == HOLDOUT_LAST_EVENT)
-			last_event_split(build, user, options->holdout_min_events);
-		else
-			user->hold_out = user->report = data->cut;
-		for (int64 r = user->first_run; r < user->first_run + user->n_runs; r++)
-		{
-			const RawRun *run = &build->event_runs[r];
-
-			for (int64 row = run->start; row < run->start + run->n; row++)
-			{
-				TimestampTz time = raw_time(build->events, row);
-
-				data->last_time = Max(data->last_time, time);
-				*(time < user->hold_out ? &before : &after) += 1;
-			}
-		}
-		if (u % CHECK_EVERY == 0)
-			job_check();
-	}
+	make_users(build, &before, &after);
 	data->events_before_cut = before;
 	if (before == 0)
 		ereport(ERROR,
@@ -340,21 +315,20 @@ learn_split(Build *build)
 void
 visit_training_events(Build *build, bool all, EventVisitor visit, void *arg)
 {
+	const RawRun *runs = build->events->run->data;
 	int64		rows = 0;
 
-	for (int64 u = 0; u < build->n_users; u++)
+	for (int64 u = 0; u < build->users->n; u++)
 	{
-		const RawUser *user = &build->user[u];
+		const RawUser *user = (const RawUser *) build->users->data + u;
 
 		for (int64 r = user->first_run; r < user->first_run + user->n_runs; r++)
-			for (int64 row = build->event_runs[r].start;
-				 row < build->event_runs[r].start + build->event_runs[r].n; row++)
+			for (int64 row = runs[r].start; row < runs[r].start + runs[r].n; row++)
 			{
 				if (++rows % CHECK_EVERY == 0)
 					job_check();
 				if (all || raw_time(build->events, row) < user->hold_out)
-					visit(build, user, row,
-						  raw_item(build, raw_cell(build->events, build->events->key, row)), arg);
+					visit(build, user, row, raw_item(build, build->events, row), arg);
 			}
 	}
 }
@@ -389,7 +363,7 @@ learn_items(Build *build)
 	/* of a key that the catalog has twice the smaller row, not the one read first */
 	for (int64 row = 0; build->catalog && row < build->catalog->n; row++)
 	{
-		RawItem    *item = raw_item(build, raw_cell(build->catalog, build->catalog->key, row));
+		RawItem    *item = raw_item(build, build->catalog, row);
 
 		if (raw_compare(build->catalog, row, item->catalog_row) < 0)
 			item->catalog_row = row;
@@ -412,11 +386,8 @@ quantile_users(const Dataset *data)
 typedef struct Learner
 {
 	VocabularyBuilder *builder[NN_GROUPS][NN_MAX_FEATURES];
-	double	   *numbers[NN_GROUPS][NN_MAX_FEATURES];
-	int64		n[NN_GROUPS][NN_MAX_FEATURES];
-	int64		capacity[NN_GROUPS][NN_MAX_FEATURES];
+	Column	   *numbers[NN_GROUPS][NN_MAX_FEATURES];	/* double */
 	uint64		keep_below;		/* hash of users whose numbers are taken */
-	MemoryContext context;
 } Learner;
 
 static void
@@ -441,15 +412,7 @@ learn_cells(Learner *learner, const FeatureSet *set, nn_group g, int f, uint64 h
 			vocabulary_count(learner->builder[g][f], cells[i]);
 		else if (feature->encoding == ENCODE_BANDS && hash <= learner->keep_below &&
 				 isfinite(number = cell_number(cells[i], feature->kind)))
-		{
-			if (learner->n[g][f] == learner->capacity[g][f])
-			{
-				learner->capacity[g][f] = Max(1024, 2 * learner->capacity[g][f]);
-				learner->numbers[g][f] = array_resize(learner->numbers[g][f], learner->capacity[g][f],
-													  sizeof(double), learner->context);
-			}
-			learner->numbers[g][f][learner->n[g][f]++] = number;
-		}
+			column_append(learner->numbers[g][f], &number, 1);
 	}
 }
 
@@ -478,12 +441,11 @@ learn_rows(Build *build, Learner *learner, const RawRows *rows, nn_group group, 
 {
 	const FeatureSet *set = build->data->set;
 	const RawRun *runs = rows->run->data;
+	int64		at = 0;
 
 	for (int64 r = 0; r < rows->run->n; r++)
 	{
-		RawUser		find = {.key = runs[r].user};
-		const RawUser *user = bsearch(&find, build->user, build->n_users, sizeof(RawUser),
-									  compare_cells);
+		const RawUser *user = raw_user(build, &at, runs[r].user);
 
 		if (r % CHECK_EVERY == 0)
 			job_check();
@@ -528,10 +490,13 @@ finish_feature(Build *build, Learner *learner, int g, int f)
 	else if (feature->encoding == ENCODE_BANDS)
 	{
 		double	   *bounds = MemoryContextAlloc(data->context, sizeof(double) * Max(feature->bands, 1));
+		Column	   *numbers = learner->numbers[g][f];
 
-		feature->n_bounds = bands_learn(learner->numbers[g][f], learner->n[g][f], feature->bands,
-										bounds);
+		column_finish(numbers);
+		numbers = column_sorted(numbers, compare_numbers);
+		feature->n_bounds = bands_learn(numbers->data, numbers->n, feature->bands, bounds);
 		feature->bounds = bounds;
+		column_free(numbers);
 	}
 	feature_set_vocab(data->set, feature);
 }
@@ -544,12 +509,13 @@ learn_features(Build *build)
 	FeatureSet *set = data->set;
 	Learner    *learner = MemoryContextAllocZero(build->context, sizeof(Learner));
 
-	learner->context = build->context;
 	learner->keep_below = quantile_users(data);
 	for (int g = 0; g < NN_GROUPS; g++)
 		for (int f = 0; f < set->n[g]; f++)
 			if (set->f[g][f].encoding == ENCODE_ID)
 				learner->builder[g][f] = vocabulary_builder(data->context);
+			else if (set->f[g][f].encoding == ENCODE_BANDS)
+				learner->numbers[g][f] = column_add(build->store, sizeof(double), NULL);
 
 	visit_training_events(build, false, visit_features, learner);
 	for (int t = 0; t < model->n_tasks; t++)

@@ -79,11 +79,11 @@ collect_sample_labels(Build *build, LabelLearner *learner)
 	const RawRows *rows = build->samples[learner->task];
 	const RawLabel *label = &build->label[learner->task];
 	const RawRun *runs = rows->run->data;
+	int64		at = 0;
 
 	for (int64 r = 0; r < rows->run->n; r++)
 	{
-		RawUser		find = {.key = runs[r].user};
-		const RawUser *user = bsearch(&find, build->user, build->n_users, sizeof(RawUser), compare_cells);
+		const RawUser *user = raw_user(build, &at, runs[r].user);
 
 		for (int64 row = runs[r].start; row < runs[r].start + runs[r].n; row++)
 		{
@@ -153,20 +153,23 @@ learn_classes(Build *build, int t, Levels *levels, const LabelValue *values, int
 
 /* Classes are quantile levels of a number, alone or within another column. */
 static void
-learn_bounds(Build *build, int t, Levels *levels, LabelValue *values, int64 n)
+learn_bounds(Build *build, int t, Levels *levels, const LabelValue *values, int64 n)
 {
 	Dataset    *data = build->data;
 	const ModelTask *task = &data->model->task[t];
 	bool		within = task->options.within != NULL;
+	Column	   *numbers = column_add(build->store, sizeof(double), NULL);
 	int64		groups = 0;
-	double	   *numbers = MemoryContextAllocHuge(build->context, sizeof(double) * Max(n, 1));
 	int			most = 1;
 
 	levels->number = true;
 	levels->classes = task->options.levels;
-	qsort(values, n, sizeof(LabelValue), compare_values);
 	for (int64 i = 0; i < n; i++)
+	{
 		groups += i == 0 || values[i].within != values[i - 1].within;
+		column_append(numbers, &values[i].number, 1);
+	}
+	column_finish(numbers);
 	levels->bounds = MemoryContextAllocHuge(data->context,
 											sizeof(double) * Max(groups, 1) * levels->classes);
 	levels->within_key = MemoryContextAllocHuge(data->context, sizeof(Cell) * Max(groups, 1));
@@ -177,14 +180,14 @@ learn_bounds(Build *build, int t, Levels *levels, LabelValue *values, int64 n)
 		int			n_bounds;
 
 		for (end = begin; end < n && values[end].within == values[begin].within; end++)
-			numbers[end - begin] = values[end].number;
-		n_bounds = bands_learn(numbers, end - begin, levels->classes, bounds);
+			 /* values of one group */ ;
+		n_bounds = bands_learn((const double *) numbers->data + begin, end - begin, levels->classes, bounds);
 		most = Max(most, n_bounds + 1);
 		for (int b = n_bounds; b < levels->classes - 1; b++)
 			bounds[b] = DBL_MAX;
 		levels->within_key[groups++] = values[begin].within;
 	}
-	pfree(numbers);
+	column_free(numbers);
 
 	/* fewer distinct values than levels asked for */
 	if (!within && most < levels->classes)
@@ -220,14 +223,11 @@ learn_levels(Build *build)
 	{
 		const ModelTask *task = &data->model->task[t];
 		LabelLearner learner = {.task = t, .keep_below = PG_UINT64_MAX};
-		ColumnStore *store;
-		LabelValue *values;
-		int64		n;
+		Column	   *values;
 
 		if (task->kind != NN_MULTICLASS)
 			continue;
-		store = column_store(build->context, PG_INT64_MAX);
-		learner.values = column_add(store, sizeof(LabelValue));
+		values = learner.values = column_add(build->store, sizeof(LabelValue), NULL);
 		if (task_from_events(task))
 		{
 			learner.keep_below = quantile_users(data);
@@ -235,17 +235,18 @@ learn_levels(Build *build)
 		}
 		else
 			collect_sample_labels(build, &learner);
-		column_store_finish(store);
-		values = (LabelValue *) learner.values->data;
-		n = learner.values->n;
+		column_finish(values);
 
 		if (build->label[t].kind == CELL_NUMBER ||
 			(build->label[t].kind == CELL_INTEGER &&
-			 (task->options.within || has_more_values(values, n, MOST_CODES))))
-			learn_bounds(build, t, &data->levels[t], values, n);
+			 (task->options.within || has_more_values(values->data, values->n, MOST_CODES))))
+		{
+			values = column_sorted(values, compare_values);
+			learn_bounds(build, t, &data->levels[t], values->data, values->n);
+		}
 		else
-			learn_classes(build, t, &data->levels[t], values, n);
-		column_store_delete(store);
+			learn_classes(build, t, &data->levels[t], values->data, values->n);
+		column_free(values);
 		if (data->levels[t].classes < 2)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),

@@ -18,6 +18,29 @@
 
 #define FETCH_ROWS 5000
 
+typedef struct ItemNumber
+{
+	Cell		key;
+	int32		number;
+	char		status;
+} ItemNumber;
+
+#define SH_PREFIX number
+#define SH_ELEMENT_TYPE ItemNumber
+#define SH_KEY_TYPE Cell
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) ((uint32) cell_hash(key))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DEFINE
+#define SH_DECLARE
+#include "lib/simplehash.h"
+
+struct ItemNumbers
+{
+	number_hash *hash;
+};
+
 /* Reading state of one relation. */
 typedef struct Reading
 {
@@ -43,8 +66,8 @@ add_column(Reading *reading, int attnum, const CellType *type, bool multi, HTAB 
 	RawColumn  *column = &rows->column[at];
 
 	column->kind = type->kind;
-	column->cell = column_add(reading->build->store, sizeof(Cell));
-	column->end = multi ? column_add(reading->build->store, sizeof(int64)) : NULL;
+	column->cell = column_add(reading->build->store, sizeof(Cell), NULL);
+	column->end = multi ? column_add(reading->build->store, sizeof(int64), NULL) : NULL;
 	column->texts = texts;
 	reading->type[at] = *type;
 	reading->attnum[at] = attnum;
@@ -67,8 +90,9 @@ define_columns(Reading *reading, TupleDesc tupdesc)
 	reading->attnum = MemoryContextAllocZero(build->context, sizeof(int) * most);
 	reading->multi = MemoryContextAllocZero(build->context, sizeof(bool) * most);
 
-	rows->run = query->user ? column_add(build->store, sizeof(RawRun)) : NULL;
-	rows->time = query->time ? column_add(build->store, sizeof(TimestampTz)) : NULL;
+	rows->run = query->user ? column_add(build->store, sizeof(RawRun), NULL) : NULL;
+	rows->time = query->time ? column_add(build->store, sizeof(TimestampTz), NULL) : NULL;
+	rows->item = query->item_texts ? column_add(build->store, sizeof(int32), NULL) : NULL;
 	rows->key = -1;
 	if (reader->item_key > 0)
 	{
@@ -119,21 +143,36 @@ remember_text(Build *build, HTAB *texts, Cell cell, CellType *type, Datum value)
 		entry->text = MemoryContextStrdup(build->context, OutputFunctionCall(&type->output, value));
 }
 
-static void
+/* The number of an item; its text is printed once. */
+static int32
 remember_item(Build *build, Cell key, CellType *type, Datum value, int64 catalog_row)
 {
 	bool		found;
-	RawItem    *item = hash_search(build->items, &key, HASH_ENTER, &found);
+	ItemNumber *entry = number_insert(build->item_numbers->hash, key, &found);
+	RawItem    *item;
 
 	if (!found)
 	{
-		item->text = MemoryContextStrdup(build->context, OutputFunctionCall(&type->output, value));
-		item->catalog_row = -1;
-		item->event_row = -1;
-		item->count = 0;
+		char	   *text = OutputFunctionCall(&type->output, value);
+
+		if (build->n_items == PG_INT32_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("more than %d items", PG_INT32_MAX)));
+		if (build->n_items == build->items_capacity)
+		{
+			build->items_capacity = Max(1024, 2 * build->items_capacity);
+			build->item = array_resize(build->item, build->items_capacity, sizeof(RawItem), build->context);
+		}
+		entry->number = (int32) build->n_items++;
+		column_append(build->item_text, text, strlen(text));
+		build->item[entry->number] = (RawItem) {.key = key, .text = build->item_text->n,
+		.catalog_row = -1, .event_row = -1};
 	}
+	item = &build->item[entry->number];
 	if (item->catalog_row < 0)
 		item->catalog_row = catalog_row;
+	return entry->number;
 }
 
 /* One row; false when it lacks what it must have. */
@@ -176,9 +215,15 @@ append_row(Reading *reading, const Datum *values, const bool *isnull)
 			reading->no_key++;
 			return false;
 		}
-		if (query->item_texts && key != CELL_NULL)
-			remember_item(reading->build, key, &reader->item_key_type, values[at],
-						  query->user ? -1 : rows->n);
+		if (query->item_texts)
+		{
+			int32		item = -1;
+
+			if (key != CELL_NULL)
+				item = remember_item(reading->build, key, &reader->item_key_type, values[at],
+									 query->user ? -1 : rows->n);
+			column_append(rows->item, &item, 1);
+		}
 	}
 
 	if (query->user)
@@ -307,7 +352,7 @@ read_rows(Build *build, const RawQuery *query)
 	note_skipped(query->what, query->relations.user_column, reading.no_user);
 	note_skipped(query->what, query->relations.time_column, reading.no_time);
 	note_skipped(query->what, query->relations.item_key, reading.no_key);
-	job_spilled(column_store_spilled(build->store));
+	job_spilled(column_memory_spilled(build->data->memory));
 	return reading.rows;
 }
 
@@ -481,6 +526,24 @@ read_samples(Build *build, int t)
 	build->label[t].kind = build->samples[t]->column[build->samples[t]->extra].kind;
 }
 
+static int
+compare_runs(const void *a, const void *b)
+{
+	const RawRun *x = a;
+	const RawRun *y = b;
+
+	if (x->user != y->user)
+		return x->user < y->user ? -1 : 1;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Users as cells are in another order than in SQL, and profiles are in none. */
+static void
+sort_runs(RawRows *rows)
+{
+	rows->run = column_sorted(rows->run, compare_runs);
+}
+
 void
 read_relations(Build *build)
 {
@@ -500,9 +563,10 @@ read_relations(Build *build)
 	data->set = model_features(model, data->context);
 	{
 		Oid			events = relation_oid(relations->events);
-		HASHCTL		ctl = {.keysize = sizeof(Cell), .entrysize = sizeof(RawItem), .hcxt = build->context};
 
-		build->items = hash_create("dupn items", 4096, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		build->item_numbers = MemoryContextAlloc(build->context, sizeof(ItemNumbers));
+		build->item_numbers->hash = number_create(build->context, 4096, NULL);
+		build->item_text = column_add(build->store, 1, NULL);
 		build->no_item = (RawItem) {.key = CELL_NULL, .catalog_row = -1, .event_row = -1};
 		for (int t = 0; t < model->n_tasks; t++)
 		{
@@ -576,7 +640,14 @@ read_relations(Build *build)
 		read_samples(build, t);
 	}
 	column_store_finish(build->store);
-	job_spilled(column_store_spilled(build->store));
+	number_destroy(build->item_numbers->hash);
+	sort_runs(build->events);
+	if (build->profile)
+		sort_runs(build->profile);
+	for (int t = 0; t < model->n_tasks; t++)
+		if (build->samples[t])
+			sort_runs(build->samples[t]);
+	job_spilled(column_memory_spilled(build->data->memory));
 }
 
 int

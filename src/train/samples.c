@@ -7,6 +7,7 @@
  */
 #include "train/dataset.h"
 
+#include <math.h>
 
 #define STOP_MOMENTS	5000	/* of a task that decide early stopping */
 #define STOP_SCORES		500000000	/* moments times catalogue, before they get fewer */
@@ -32,15 +33,24 @@ event_is_target(const Dataset *data, int task, int64 event)
 		event_class(data, task, event) >= 0 : data->events->item[event] >= 0;
 }
 
-static Moment *
-add_moment(Moments *moments, int64 *capacity, MemoryContext context)
+/* The moments of one user as they are found. */
+typedef struct UserMoments
 {
-	if (moments->n == *capacity)
+	Moment	   *moment;
+	int64		n,
+				capacity;
+} UserMoments;
+
+static void
+add_moment(UserMoments *moments, Moment moment)
+{
+	if (moments->n == moments->capacity)
 	{
-		*capacity = Max(1024, 2 * *capacity);
-		moments->moment = array_resize(moments->moment, *capacity, sizeof(Moment), context);
+		moments->capacity = Max(64, 2 * moments->capacity);
+		moments->moment = array_resize(moments->moment, moments->capacity, sizeof(Moment),
+									   CurrentMemoryContext);
 	}
-	return &moments->moment[moments->n++];
+	moments->moment[moments->n++] = moment;
 }
 
 static bool
@@ -70,7 +80,7 @@ same_context(const Dataset *data, int task, int64 a, int64 b)
 
 /* The user's event moments: every boundary between instants, the empty history included. */
 static void
-add_event_moments(const Dataset *data, int32 u, Moments *moments, int64 *capacity)
+add_event_moments(const Dataset *data, int32 u, UserMoments *moments)
 {
 	const User *user = &data->users[u];
 	const TimestampTz *time = data->events->time;
@@ -79,22 +89,19 @@ add_event_moments(const Dataset *data, int32 u, Moments *moments, int64 *capacit
 	for (int64 begin = user->start, next; begin < end; begin = next)
 	{
 		bool		any = false;
-		Moment	   *moment;
 
 		for (next = begin; next < end && time[next] == time[begin]; next++)
 			for (int t = 0; t < data->model->n_tasks && !any; t++)
 				any = task_from_events(&data->model->task[t]) && event_is_target(data, t, next);
-		if (!any)
-			continue;
-		moment = add_moment(moments, capacity, data->context);
-		*moment = (Moment) {.user = u, .time = time[begin], .end = begin, .task = -1,
-		.target = begin, .n_target = (int32) (next - begin)};
+		if (any)
+			add_moment(moments, (Moment) {.user = u, .time = time[begin], .end = begin, .task = -1,
+					   .target = begin, .n_target = (int32) (next - begin)});
 	}
 }
 
 /* Rows of one user, time and context are one moment. */
 static void
-add_row_moments(const Dataset *data, int t, int32 u, int64 *at, Moments *moments, int64 *capacity)
+add_row_moments(const Dataset *data, int t, int32 u, int64 *at, UserMoments *moments)
 {
 	const SampleRows *rows = &data->rows[t];
 	const User *user = &data->users[u];
@@ -103,7 +110,6 @@ add_row_moments(const Dataset *data, int t, int32 u, int64 *at, Moments *moments
 	while (*at < rows->n && rows->user[*at] == u)
 	{
 		int64		first = *at;
-		Moment	   *moment;
 
 		do
 			(*at)++;
@@ -111,9 +117,8 @@ add_row_moments(const Dataset *data, int t, int32 u, int64 *at, Moments *moments
 			   same_context(data, t, first, *at));
 		while (end < user->start + user->n && data->events->time[end] < rows->time[first])
 			end++;
-		moment = add_moment(moments, capacity, data->context);
-		*moment = (Moment) {.user = u, .time = rows->time[first], .end = end, .task = t,
-		.target = first, .n_target = (int32) (*at - first)};
+		add_moment(moments, (Moment) {.user = u, .time = rows->time[first], .end = end, .task = (int16) t,
+				   .target = first, .n_target = (int32) (*at - first)});
 	}
 }
 
@@ -166,43 +171,51 @@ moment_samples(const Dataset *data, const Moment *moment, int t)
 	return n;
 }
 
-/* Keep about `most` samples a task of a split, chosen by a hash; the rest is spare. */
+/*
+ * All moments by user and time, with shares[split][1 + task] of those held out
+ * kept, chosen by a hash, and the rest spare.  Counts samples; column NULL:
+ * only that.
+ */
 static void
-limit_split(const Dataset *data, Moments *moments, Split split, double most)
+walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *moments, Column *column)
 {
-	double		share[NN_MAX_TASKS + 1];	/* [1 + Moment.task] */
+	const Model *model = data->model;
+	UserMoments found = {0};
+	int64		at[NN_MAX_TASKS] = {0};
+	bool		from_events = false;
 
-	for (int t = 0; t <= data->model->n_tasks; t++)
-		share[t] = 1;
-	for (int t = 0; t < data->model->n_tasks; t++)
-	{
-		int			source = task_from_events(&data->model->task[t]) ? 0 : t + 1;
-
-		if (moments->count[split][t] > most)
-			share[source] = Min(share[source], most / moments->count[split][t]);
-	}
-	for (int64 i = 0; i < moments->n; i++)
-	{
-		Moment	   *moment = &moments->moment[i];
-
-		if (moment->split == split && share[moment->task + 1] < 1 &&
-			(double) moment_hash(data, moment) / (double) PG_UINT64_MAX >= share[moment->task + 1])
-			moment->split = SPLIT_SPARE;
-	}
-}
-
-static void
-count_splits(const Dataset *data, Moments *moments)
-{
+	for (int t = 0; t < model->n_tasks; t++)
+		from_events |= task_from_events(&model->task[t]);
 	memset(moments->count, 0, sizeof(moments->count));
-	for (int64 i = 0; i < moments->n; i++)
+	for (int32 u = 0; u < data->n_users; u++)
 	{
-		for (int t = 0; t < data->model->n_tasks; t++)
-			moments->count[moments->moment[i].split][t] +=
-				moment_samples(data, &moments->moment[i], t);
-		if (i % CHECK_EVERY == 0)
+		found.n = 0;
+		if (from_events)
+			add_event_moments(data, u, &found);
+		for (int t = 0; t < model->n_tasks; t++)
+			if (!task_from_events(&model->task[t]))
+				add_row_moments(data, t, u, &at[t], &found);
+		if (model->n_tasks > 1)
+			qsort(found.moment, found.n, sizeof(Moment), compare_moments);
+		for (int64 i = 0; i < found.n; i++)
+		{
+			Moment	   *moment = &found.moment[i];
+			double		share;
+
+			moment->split = moment_split(data, moment);
+			share = shares[moment->split][1 + moment->task];
+			if (share < 1 && (double) moment_hash(data, moment) / (double) PG_UINT64_MAX >= share)
+				moment->split = SPLIT_SPARE;
+			for (int t = 0; t < model->n_tasks; t++)
+				moments->count[moment->split][t] += moment_samples(data, moment, t);
+		}
+		if (column)
+			column_append(column, found.moment, found.n);
+		if (u % CHECK_EVERY == 0)
 			job_check();
 	}
+	if (found.moment)
+		pfree(found.moment);
 }
 
 Moments *
@@ -210,37 +223,31 @@ moments_make(const Dataset *data)
 {
 	const Model *model = data->model;
 	Moments    *moments = MemoryContextAllocZero(data->context, sizeof(Moments));
-	int64		capacity = 0;
-	int64		at[NN_MAX_TASKS] = {0};
-	bool		from_events = false;
-	double		stop = STOP_MOMENTS;
+	double		most[SPLIT_SPARE + 1] = {INFINITY, STOP_MOMENTS, model->options.evaluate_samples, INFINITY};
+	double		shares[SPLIT_SPARE + 1][NN_MAX_TASKS + 1];
+	Column	   *column;
 
 	for (int t = 0; t < model->n_tasks; t++)
-	{
-		from_events |= task_from_events(&model->task[t]);
 		if (model->task[t].kind == NN_NEXT_ITEM)
-			stop = Min(stop, Max(500, STOP_SCORES / (double) Max(data->catalogue.n, 1)));
-	}
-	for (int32 u = 0; u < data->n_users; u++)
-	{
-		int64		first = moments->n;
-
-		if (from_events)
-			add_event_moments(data, u, moments, &capacity);
+			most[SPLIT_STOP] = Min(most[SPLIT_STOP], Max(500, STOP_SCORES / (double) Max(data->catalogue.n, 1)));
+	for (int split = 0; split <= SPLIT_SPARE; split++)
+		for (int t = 0; t <= NN_MAX_TASKS; t++)
+			shares[split][t] = 1;
+	walk_moments(data, shares, moments, NULL);
+	for (int split = 0; split <= SPLIT_SPARE; split++)
 		for (int t = 0; t < model->n_tasks; t++)
-			if (!task_from_events(&model->task[t]))
-				add_row_moments(data, t, u, &at[t], moments, &capacity);
-		if (model->n_tasks > 1)
-			qsort(moments->moment + first, moments->n - first, sizeof(Moment), compare_moments);
-		for (int64 i = first; i < moments->n; i++)
-			moments->moment[i].split = moment_split(data, &moments->moment[i]);
-		if (u % CHECK_EVERY == 0)
-			job_check();
-	}
-	count_splits(data, moments);
-	limit_split(data, moments, SPLIT_STOP, stop);
-	limit_split(data, moments, SPLIT_REPORT, model->options.evaluate_samples);
-	count_splits(data, moments);
+		{
+			int			source = task_from_events(&model->task[t]) ? 0 : t + 1;
+
+			if (moments->count[split][t] > most[split])
+				shares[split][source] = Min(shares[split][source], most[split] / moments->count[split][t]);
+		}
+
+	column = column_add(data->store, sizeof(Moment), &moments->moment);
+	walk_moments(data, shares, moments, column);
+	column_finish(column);
+	moments->n = column->n;
+	job_spilled(column_memory_spilled(data->memory));
 	for (int t = 0; t < model->n_tasks; t++)
 		if (moments->count[SPLIT_TRAIN][t] == 0)
 			ereport(ERROR,

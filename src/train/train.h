@@ -24,6 +24,7 @@
 #define DUPN_TRAIN_H
 
 #include "model/model.h"
+#include "train/column.h"
 
 /* ---------------- job.c ---------------- */
 
@@ -121,6 +122,8 @@ typedef struct Dataset
 	const Model *model;
 	FeatureSet *set;			/* learned */
 	MemoryContext context;
+	ColumnMemory *memory;
+	ColumnStore *store;			/* of the columns below, which nobody writes to */
 	EventTable *events;			/* user after user, each in window order */
 	double	   *label_number[NN_MAX_TASKS]; /* multiclass from events: the label's number per event */
 	Cell	   *label_cell[NN_MAX_TASKS];	/* or its cell */
@@ -160,20 +163,20 @@ typedef enum Split
 /* One moment of one user with what is to be predicted there. */
 typedef struct Moment
 {
-	int32		user;
-	uint8		split;
 	TimestampTz time;			/* of the target: its events are those strictly before */
 	int64		end;			/* row behind the last event strictly before time */
-	int32		task;			/* -1: targets [target, n_target) are events of the next instant
-								 * for every events-based task; else a row of rows[task] */
 	int64		target;
 	int32		n_target;
+	int32		user;
+	int16		task;			/* -1: targets [target, n_target) are events of the next instant
+								 * for every events-based task; else a row of rows[task] */
+	uint8		split;
 } Moment;
 
 typedef struct Moments
 {
 	int64		n;
-	Moment	   *moment;			/* by user, then time */
+	const Moment *moment;		/* by user, then time; a column of the data set's store */
 	int64		count[4][NN_MAX_TASKS]; /* samples per split and task */
 } Moments;
 
