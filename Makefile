@@ -8,6 +8,7 @@
 #	make golden GOLDEN=folder	compare with the reference values in a folder
 #	make fuzz FUZZ_SECONDS=60	feed the parsers hostile bytes (needs clang)
 #	make mutation			do the unit tests notice altered code?
+#	make bench-training		samples a second of one core, no server
 #	make check-sanitize		regression tests on a server built with sanitizers,
 #	make check-valgrind		and under valgrind; both build PostgreSQL first
 #	make dist			a release archive
@@ -48,7 +49,7 @@ TRACK = -MMD -MP
 
 # Goals that need no PostgreSQL at this moment: the network alone, and the
 # scripts that install PostgreSQL first.  Everything else is PGXS.
-PLAIN_GOALS = check demo bench check-sanitize check-valgrind unit unit-programs golden fuzz mutation nn dist
+PLAIN_GOALS = check demo bench check-sanitize check-valgrind unit unit-programs golden fuzz mutation bench-training nn dist
 
 ifneq ($(filter $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS)),)
 
@@ -123,7 +124,15 @@ build/fuzz/%: test/unit/%.c $(NN_SRCS) $(wildcard src/nn/*.h)
 mutation:
 	@test/mutation/run
 
--include $(wildcard $(NN_BUILD)/*.d $(NN_BUILD)/test/*.d)
+# CASES as the program's head says.
+bench-training: $(NN_BUILD)/bench/training
+	@$< $(CASES)
+
+$(NN_BUILD)/bench/%: test/bench/%.c $(NN_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(NN_CFLAGS) -o $@ $^ $(BLAS_LIBS)
+
+-include $(wildcard $(NN_BUILD)/*.d $(NN_BUILD)/test/*.d $(NN_BUILD)/bench/*.d)
 
 dist:
 	git archive --format zip --prefix=dupn-$(EXTVERSION)/ -o dupn-$(EXTVERSION).zip HEAD
