@@ -120,6 +120,13 @@ nn_mlp_carve(const nn_run *run, nn_arena *arena, nn_mlp *mlp)
 	mlp->out = nn_arena_floats(arena, O, layer_out(run, mlp->weight[mlp->n_layer - 1]));
 }
 
+/* Elements of a hidden layer before the batch, in the step it is a share of. */
+static uint64_t
+first_hidden(const nn_run *run, const nn_mlp *mlp, int k)
+{
+	return run->dropout->row[mlp->task] * (uint64_t) layer_out(run, mlp->weight[k]);
+}
+
 nn_status
 nn_mlp_forward(const nn_run *run, const nn_mlp *mlp)
 {
@@ -139,7 +146,8 @@ nn_mlp_forward(const nn_run *run, const nn_mlp *mlp)
 			break;
 		nn_vector_relu(n, y);
 		if (run->dropout)
-			nn_dropout_apply(run->dropout, run->dropout->hidden, NN_STREAM_HIDDEN(mlp->task, k), 0, n, y);
+			nn_dropout_apply(run->dropout, run->dropout->hidden, NN_STREAM_HIDDEN(mlp->task, k),
+							 first_hidden(run, mlp, k), n, y);
 	}
 	return NN_OK;
 }
@@ -166,7 +174,7 @@ nn_mlp_backward(const nn_run *run, const nn_mlp *mlp, nn_arena *arena,
 								 d_h[k - 1], grad));
 		if (run->dropout)
 			nn_dropout_apply(run->dropout, run->dropout->hidden, NN_STREAM_HIDDEN(mlp->task, k - 1),
-							 0, n, d_h[k - 1]);
+							 first_hidden(run, mlp, k - 1), n, d_h[k - 1]);
 		nn_vector_relu_back(n, mlp->h[k - 1], d_h[k - 1]);
 		d_y = d_h[k - 1];
 	}

@@ -113,7 +113,7 @@ fill_rows(const nn_run *run, int t, const nn_samples *samples, int views,
 			memcpy(x, vector + (size_t) v * R, R * sizeof(float));
 			if (run->dropout)
 				nn_dropout_apply(run->dropout, run->dropout->vector, NN_STREAM_VECTOR(t),
-								 (uint64_t) v * R, R, x);
+								 (run->dropout->view + (uint64_t) v) * R, R, x);
 			head->view_of_row[rows] = v;
 			head->row_of_view[v] = rows++;
 		}
@@ -281,7 +281,7 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 
 		if (run->dropout)
 			nn_dropout_apply(run->dropout, run->dropout->vector, NN_STREAM_VECTOR(t),
-							 (uint64_t) v * R, R, d_x + (size_t) i * R);
+							 (run->dropout->view + (uint64_t) v) * R, R, d_x + (size_t) i * R);
 		nn_vector_axpy(R, 1.0f, d_x + (size_t) i * R, d_vector + (size_t) v * R);
 	}
 	return NN_OK;

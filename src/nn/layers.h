@@ -36,6 +36,19 @@ nn_grad_of(const nn_run *run, nn_grad *grad, int tensor)
 extern float *nn_grad_row(const nn_layout *layout, nn_grad *grad, int tensor, int32_t row);
 
 /* ------------------------------------------------------------------------
+ * Optimizers: optimizer.c
+ * ------------------------------------------------------------------------ */
+
+/* Sum of squares of a gradient's dense floats [begin, end) and of the listed rows. */
+extern double nn_optimizer_squares(const nn_layout *layout, const float *grad, size_t begin, size_t end,
+								   const int64_t *n_touched, int32_t *const *touched);
+
+/* One step of them; squares: of the whole gradient. */
+extern nn_status nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *layout, float *param,
+									const float *grad, double squares, size_t begin, size_t end,
+									const int64_t *n_touched, int32_t *const *touched);
+
+/* ------------------------------------------------------------------------
  * Embeddings: embedding.c
  * ------------------------------------------------------------------------ */
 

@@ -213,7 +213,7 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 	if (run->dropout)
 		for (int64_t p = 0; p < N; p++)
 			nn_dropout_apply(run->dropout, run->dropout->item, NN_STREAM_ITEM,
-							 (uint64_t) lstm->event[p] * E, E, lstm->item + p * E);
+							 (run->dropout->event + (uint64_t) lstm->event[p]) * E, E, lstm->item + p * E);
 	nn_group_fields(config, run->layout, NN_PROPERTY, NN_USE_GATES, &fields);
 	nn_gather(run->layout, run->param, &fields, batch->property, lstm->event, N, lstm->property, Pg);
 
@@ -321,7 +321,7 @@ nn_lstm_backward(const nn_run *run, const nn_batch *batch, int direction,
 	if (run->dropout)
 		for (int64_t p = 0; p < N; p++)
 			nn_dropout_apply(run->dropout, run->dropout->item, NN_STREAM_ITEM,
-							 (uint64_t) lstm->event[p] * E, E, d_item + p * E);
+							 (run->dropout->event + (uint64_t) lstm->event[p]) * E, E, d_item + p * E);
 	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
 	nn_scatter(run->layout, grad, &fields, batch->item, lstm->event, N, d_item, E);
 	if (Pg > 0)

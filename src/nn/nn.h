@@ -300,6 +300,12 @@ typedef struct nn_dropout
 	float		vector;			/* on r */
 	float		hidden;			/* after the hidden layers of heads */
 	uint64_t	seed;			/* a new one for every step */
+
+	/* what lies before the batch in the step of which it is a share: together
+	 * the shares drop what the whole would; 0 when it is the whole */
+	uint64_t	event;
+	uint64_t	view;
+	uint64_t	row[NN_MAX_TASKS];	/* rows of the heads' hidden layers */
 } nn_dropout;
 
 /* What a call of forward or backward works with. */
@@ -430,6 +436,45 @@ typedef struct nn_optimizer
  */
 extern nn_status nn_optimizer_step(nn_optimizer *optimizer, const nn_layout *layout,
 								   float *param, nn_grad *grad, float *norm);
+
+/* ------------------------------------------------------------------------
+ * One step by several processes that share param, the gradients and the
+ * optimizer's m and v: part.c
+ *
+ * Each has a gradient of its own, of its share of the batch.  When all are
+ * complete each adds up its part of them, in the order of ranks; when all parts
+ * are, each moves its part of the parameters; when all have, the next step may
+ * begin.  The caller keeps these times apart.
+ * ------------------------------------------------------------------------ */
+
+/* What the process of a rank adds up and moves: floats [begin, end) of the dense
+ * parameters, and of the tables every n-th run of 64 rows. */
+typedef struct nn_part
+{
+	int			rank,
+				n;
+	size_t		begin,
+				end;
+	int		   n_tables;
+	int64_t    *n_touched;		/* [n_tables] */
+	int32_t   **touched;		/* [n_tables][rows] its rows that any of the gradients touched */
+} nn_part;
+
+extern nn_status nn_part_make(nn_part *part, const nn_layout *layout, int rank, int n, nn_arena *arena);
+
+/* The part's gradients of all n, added into grad[0]; the sum of their squares. */
+extern double nn_part_add(nn_part *part, const nn_layout *layout, nn_grad *grad);
+
+/*
+ * nn_optimizer_step for the part, and clears all that grad[0] holds of it;
+ * squares: the sum over all parts.  optimizer is the process's own but for m
+ * and v, which are shared.
+ */
+extern nn_status nn_part_step(nn_optimizer *optimizer, const nn_part *part, const nn_layout *layout,
+							  float *param, nn_grad *grad, double squares);
+
+/* Then each clears its own gradient; that of rank 0 has only its lists left. */
+extern void nn_part_clear(const nn_part *part, const nn_layout *layout, nn_grad *own);
 
 /* ------------------------------------------------------------------------
  * Metrics: metrics.c.  Ties share their mean rank everywhere.

@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "nn.h"
+#include "layers.h"
 
 /* What all elements of a step have in common. */
 typedef struct step_rule
@@ -51,21 +51,20 @@ sum_of_squares(const float *value, int64_t n)
 	return sum;
 }
 
-/* Of the dense gradient and of the touched rows. */
-static double
-gradient_norm(const nn_layout *layout, const nn_grad *grad)
+double
+nn_optimizer_squares(const nn_layout *layout, const float *grad, size_t begin, size_t end,
+					 const int64_t *n_touched, int32_t *const *touched)
 {
-	double		sum = sum_of_squares(grad->value, (int64_t) layout->dense_floats);
+	double		sum = sum_of_squares(grad + begin, (int64_t) (end - begin));
 
-	for (int i = 0; i < grad->n_tables; i++)
+	for (int i = 0; i < layout->n - layout->first_table; i++)
 	{
 		const nn_tensor *table = &layout->tensor[layout->first_table + i];
 
-		for (int64_t k = 0; k < grad->n_touched[i]; k++)
-			sum += sum_of_squares(grad->value + table->offset +
-								  (size_t) grad->touched[i][k] * table->cols, table->cols);
+		for (int64_t k = 0; k < n_touched[i]; k++)
+			sum += sum_of_squares(grad + table->offset + (size_t) touched[i][k] * table->cols, table->cols);
 	}
-	return sqrt(sum);
+	return sum;
 }
 
 /* n neighbouring elements from `at` on. */
@@ -111,15 +110,14 @@ update(const nn_optimizer *optimizer, const step_rule *rule, float l2,
  * infinite and the parameter would never move again.
  */
 nn_status
-nn_optimizer_step(nn_optimizer *optimizer, const nn_layout *layout,
-				  float *param, nn_grad *grad, float *norm)
+nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *layout, float *param,
+				   const float *grad, double squares, size_t begin, size_t end,
+				   const int64_t *n_touched, int32_t *const *touched)
 {
-	double		length = gradient_norm(layout, grad);
+	double		length = sqrt(squares);
 	double		scale = 1;
 	step_rule	rule;
 
-	if (norm)
-		*norm = (float) length;
 	if (optimizer->clip > 0 && length > optimizer->clip)
 		scale = optimizer->clip / length;
 	if (!isfinite((float) (length * scale * length * scale)))
@@ -148,13 +146,32 @@ nn_optimizer_step(nn_optimizer *optimizer, const nn_layout *layout,
 		int			table = i - layout->first_table;
 
 		if (table < 0)
-			update(optimizer, &rule, l2, param, grad->value,
-				   tensor->offset, tensor->rows * tensor->cols);
+		{
+			size_t		first = tensor->offset > begin ? tensor->offset : begin;
+			size_t		last = tensor->offset + (size_t) (tensor->rows * tensor->cols);
+
+			if (last > end)
+				last = end;
+			if (first < last)
+				update(optimizer, &rule, l2, param, grad, first, (int64_t) (last - first));
+		}
 		else
-			for (int64_t k = 0; k < grad->n_touched[table]; k++)
-				update(optimizer, &rule, l2, param, grad->value,
-					   tensor->offset + (size_t) grad->touched[table][k] * tensor->cols,
-					   tensor->cols);
+			for (int64_t k = 0; k < n_touched[table]; k++)
+				update(optimizer, &rule, l2, param, grad,
+					   tensor->offset + (size_t) touched[table][k] * tensor->cols, tensor->cols);
 	}
 	return NN_OK;
+}
+
+nn_status
+nn_optimizer_step(nn_optimizer *optimizer, const nn_layout *layout,
+				  float *param, nn_grad *grad, float *norm)
+{
+	double		squares = nn_optimizer_squares(layout, grad->value, 0, layout->dense_floats,
+											   grad->n_touched, grad->touched);
+
+	if (norm)
+		*norm = (float) sqrt(squares);
+	return nn_optimizer_apply(optimizer, layout, param, grad->value, squares, 0, layout->dense_floats,
+							  grad->n_touched, grad->touched);
 }

@@ -294,7 +294,8 @@ run_network(const nn_dropout *dropout, nn_grad *grad)
 static void
 test_dropout(void)
 {
-	nn_dropout	dropouts[] = {{.4f, 0, 0, 9}, {0, .4f, 0, 9}, {0, 0, .4f, 9}, {.3f, .3f, .3f, 10}};
+	nn_dropout	dropouts[] = {{.item = .4f, .seed = 9}, {.vector = .4f, .seed = 9}, {.hidden = .4f, .seed = 9},
+	{.item = .3f, .vector = .3f, .hidden = .3f, .seed = 10}};
 	static float start[4096];
 	static float first[MOST];
 	nn_grad		grad;
