@@ -60,7 +60,8 @@ CREATE TABLE _dupn.job (
 	progress		float8 NOT NULL DEFAULT 0,
 	loss_ratio		jsonb,			-- per task: 1 is the best constant, nothing learned yet
 	events_per_second float8,
-	memory_bytes	bigint,
+	phase_seconds	jsonb,
+	memory_bytes	bigint,			-- the most that the process had
 	spill_bytes		bigint,
 	notes			text[] NOT NULL DEFAULT '{}',
 	message			text,			-- one sentence: what came of it, or why it ended
@@ -416,7 +417,7 @@ SELECT j.job_id, j.model_name AS model, j.action, j.state, j.phase,
 	CASE WHEN j.state OPERATOR(pg_catalog.=) 'running' AND j.progress OPERATOR(pg_catalog.>) 0.02
 		THEN pg_catalog.make_interval(secs => EXTRACT(epoch FROM j.reported_at OPERATOR(pg_catalog.-) j.started_at)::float8
 			OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.-) j.progress) OPERATOR(pg_catalog./) j.progress) END AS time_left,
-	j.memory_bytes, j.spill_bytes,
+	j.phase_seconds, j.memory_bytes, j.spill_bytes,
 	-- who was terminated could not say so in the row; a standby does not know the primary's processes
 	CASE WHEN j.state OPERATOR(pg_catalog.=) 'running' AND NOT pg_catalog.pg_is_in_recovery()
 			AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.pid))

@@ -415,7 +415,7 @@ draw_now(const Batches *batches, const Moment *moment, uint64 *random)
 }
 
 nn_batch *
-batches_train(Batches *batches, const Stretch *const *stretches, int n, uint64 *random)
+batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random)
 {
 	const Dataset *data = batches->data;
 	const ModelOptions *options = &data->model->options;
@@ -431,7 +431,7 @@ batches_train(Batches *batches, const Stretch *const *stretches, int n, uint64 *
 		softmax_draw(&batches->softmax, random);
 	for (int i = 0; i < n; i++)
 	{
-		const Stretch *stretch = stretches[i];
+		const Stretch *stretch = &stretches[i];
 
 		if (!batches->one_each)
 			batch_add_sequence(batches->builder, data->events, stretch->start, stretch->length, 0, &dropout);

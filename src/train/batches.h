@@ -40,7 +40,7 @@ extern int	batches_most_views(const Batches *batches, int wanted, bool served);
 
 /* A training batch of n stretches; valid until the next batch.  random decides
  * about dropout of ids, the times of views and negatives. */
-extern nn_batch *batches_train(Batches *batches, const Stretch *const *stretches, int n, uint64 *random);
+extern nn_batch *batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random);
 
 /* A batch of n moments as served: one sequence, one view each, over the whole
  * catalogue.  Samples are in the order of moments and their targets. */

@@ -67,6 +67,12 @@ column_memory(MemoryContext context, int64 limit)
 }
 
 int64
+column_memory_limit(const ColumnMemory *memory)
+{
+	return memory->limit;
+}
+
+int64
 column_memory_spilled(const ColumnMemory *memory)
 {
 	return memory->spilled;

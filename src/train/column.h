@@ -47,6 +47,7 @@ extern ColumnMemory *column_memory(MemoryContext context, int64 limit);
  * pass the limit, all finished columns move to files.  false: they pass it even so.
  */
 extern bool column_memory_reserve(ColumnMemory *memory, size_t bytes);
+extern int64 column_memory_limit(const ColumnMemory *memory);
 extern int64 column_memory_spilled(const ColumnMemory *memory);
 
 /* In a context of its own under parent; deleting the store unmaps and removes all. */

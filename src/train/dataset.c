@@ -722,6 +722,9 @@ dataset_load(const Job *job, const Model *model)
 	learn_levels(build);
 	job_progress("encoding", 0.07, 0, NULL);
 	make_catalogue(build);
+
+	/* what was learned came beside the rows */
+	(void) column_memory_reserve(data->memory, 0);
 	encode_events(build);
 	encode_profiles(build);
 	for (int t = 0; t < model->n_tasks; t++)

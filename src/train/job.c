@@ -31,6 +31,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
@@ -38,6 +39,7 @@
 #define CHECK_MS	250.0
 #define REPORT_MS	2000.0
 #define MAX_NOTES	100
+#define MAX_PHASES	16
 
 PGDLLEXPORT void dupn_job_main(Datum arg);
 
@@ -52,6 +54,14 @@ static struct
 	instr_time	reported;
 	char		phase[64];		/* empty before the first job_progress */
 	double		fraction;		/* of the whole job */
+	instr_time	phase_begin;
+	int			n_phases;		/* done, or in parts */
+	struct
+	{
+		char		name[64];
+		double		seconds;
+	}			phases[MAX_PHASES];
+	int64		memory;			/* the most there was, as far as it was looked at */
 	int			n_notes;
 	char	   *note[MAX_NOTES];
 	int64		spilled;
@@ -82,6 +92,50 @@ notes_array(int n)
 	return PointerGetDatum(construct_array(text, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+/* {"reading": seconds, ...}; what is open counts until now. */
+static Datum
+phases_json(void)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; i < worker.n_phases; i++)
+	{
+		appendStringInfoString(&json, i > 0 ? ", " : "");
+		escape_json(&json, worker.phases[i].name);
+		appendStringInfo(&json, ": %.3f", worker.phases[i].seconds);
+	}
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/* Time since the last call is the phase's, its epochs together. */
+static void
+count_phase(void)
+{
+	char		name[64];
+	int			i = 0;
+
+	strlcpy(name, worker.phase, sizeof(name));
+	name[strcspn(name, "(")] = '\0';
+	for (size_t n = strlen(name); n > 0 && name[n - 1] == ' '; n--)
+		name[n - 1] = '\0';
+	while (i < worker.n_phases && strcmp(worker.phases[i].name, name) != 0)
+		i++;
+	if (name[0] != '\0' && i < MAX_PHASES)
+	{
+		if (i == worker.n_phases)
+		{
+			strlcpy(worker.phases[i].name, name, sizeof(worker.phases[i].name));
+			worker.phases[i].seconds = 0;
+			worker.n_phases++;
+		}
+		worker.phases[i].seconds += milliseconds_since(&worker.phase_begin) / 1000;
+	}
+	INSTR_TIME_SET_CURRENT(worker.phase_begin);
+}
+
 /*
  * Write the job's row, if that was two seconds ago.  Between two calls of
  * job_progress job_check does it, to show that the job is alive.
@@ -90,9 +144,9 @@ static void
 report(double events_per_second, const char *loss)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[] = {INT8OID, TEXTOID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT8OID, TEXTARRAYOID};
-	Datum		values[8];
-	char		nulls[] = "        ";
+	Oid			types[] = {INT8OID, TEXTOID, FLOAT8OID, FLOAT8OID, JSONBOID, INT8OID, INT8OID, TEXTARRAYOID, JSONBOID};
+	Datum		values[9];
+	char		nulls[] = "         ";
 	char		activity[256];
 
 	Assert(!worker.member);
@@ -115,14 +169,18 @@ report(double events_per_second, const char *loss)
 	values[4] = loss ? DirectFunctionCall1(jsonb_in, CStringGetDatum(loss)) : (Datum) 0;
 	if (loss == NULL)
 		nulls[4] = 'n';
-	values[5] = Int64GetDatum(MemoryContextMemAllocated(TopMemoryContext, true));
+	job_memory();
+	count_phase();
+	values[5] = Int64GetDatum(worker.memory);
 	values[6] = Int64GetDatum(worker.spilled);
 	values[7] = notes_array(worker.n_notes);
+	values[8] = phases_json();
 	state_execute("UPDATE _dupn.job SET phase = $2, progress = $3,"
 				  " events_per_second = COALESCE($4, events_per_second), loss_ratio = COALESCE($5, loss_ratio),"
-				  " memory_bytes = $6, spill_bytes = $7, notes = $8, reported_at = pg_catalog.clock_timestamp()"
+				  " memory_bytes = $6, spill_bytes = $7, notes = $8, phase_seconds = $9,"
+				  " reported_at = pg_catalog.clock_timestamp()"
 				  " WHERE job_id OPERATOR(pg_catalog.=) $1",
-				  8, types, values, nulls, NULL, NULL);
+				  9, types, values, nulls, NULL, NULL);
 	CommitTransactionCommand();
 	pgstat_report_stat(true);
 	MemoryContextSwitchTo(caller);
@@ -200,6 +258,7 @@ job_check(void)
 	CHECK_FOR_INTERRUPTS();
 	if (!check_is_due())
 		return;
+	job_memory();
 	if (!PostmasterIsAlive())
 		proc_exit(1);
 	team_look();
@@ -290,6 +349,12 @@ job_note(const char *format,...)
 }
 
 void
+job_memory(void)
+{
+	worker.memory = Max(worker.memory, (int64) MemoryContextMemAllocated(TopMemoryContext, true));
+}
+
+void
 job_spilled(int64 bytes)
 {
 	worker.spilled = bytes;
@@ -298,6 +363,7 @@ job_spilled(int64 bytes)
 void
 job_progress(const char *phase, double fraction, double events_per_second, const char *loss)
 {
+	count_phase();
 	strlcpy(worker.phase, phase, sizeof(worker.phase));
 	worker.fraction = Min(Max(fraction, 0), 1);
 	report(events_per_second, loss);
@@ -310,8 +376,8 @@ job_progress(const char *phase, double fraction, double events_per_second, const
 static void
 write_end(const char *state, const char *message)
 {
-	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID};
-	Datum		values[5];
+	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID, INT8OID, JSONBOID};
+	Datum		values[7];
 	int			n_notes = worker.n_notes;
 
 	if (message == NULL && n_notes > 0)
@@ -323,11 +389,15 @@ write_end(const char *state, const char *message)
 	values[2] = CStringGetTextDatum(message ? message : "done");
 	values[3] = notes_array(n_notes);
 	values[4] = Int64GetDatum(worker.spilled);
-	state_execute("UPDATE _dupn.job SET state = $2, message = $3, notes = $4, spill_bytes = $5, phase = NULL, pid = NULL,"
+	values[5] = Int64GetDatum(worker.memory);
+	count_phase();
+	values[6] = phases_json();
+	state_execute("UPDATE _dupn.job SET state = $2, message = $3, notes = $4, spill_bytes = $5,"
+				  " memory_bytes = $6, phase_seconds = $7, phase = NULL, pid = NULL,"
 				  " progress = CASE WHEN $2 OPERATOR(pg_catalog.=) 'done' THEN 1 ELSE progress END,"
 				  " reported_at = pg_catalog.clock_timestamp(), ended_at = pg_catalog.clock_timestamp()"
 				  " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'",
-				  5, types, values, NULL, NULL, NULL);
+				  7, types, values, NULL, NULL, NULL);
 	CommitTransactionCommand();
 	ereport(LOG,
 			(errmsg("dupn: job " INT64_FORMAT " (%s of model \"%s\") %s: %s",
@@ -575,6 +645,8 @@ dupn_job_main(Datum arg)
 		INSTR_TIME_SET_ZERO(worker.reported);
 		worker.n_notes = 0;
 		worker.spilled = 0;
+		worker.memory = 0;
+		worker.n_phases = 0;
 		worker.phase[0] = '\0';
 		worker.job = job;
 		do_job(job);

@@ -63,6 +63,12 @@ extern void job_note(const char *format,...) pg_attribute_printf(1, 2);
 /* The job's options over the model's own, for this job only. */
 extern void job_apply_options(Model *model, Jsonb *options);
 
+/*
+ * Look how much memory the process has, for the most of it is shown in the job
+ * row; called four times a second by job_check, and where much was taken.
+ */
+extern void job_memory(void);
+
 /* Bytes that were written to temporary files, shown in the job row. */
 extern void job_spilled(int64 bytes);
 

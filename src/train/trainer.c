@@ -33,8 +33,23 @@
 
 /* ---------------- memory ---------------- */
 
+/*
+ * Make room for what the network needs, whatever the number of events: beside
+ * it the data set moves to files.  Its own size nothing can help, but be said.
+ */
 static void
-arena_reserve(nn_arena *arena, size_t size, MemoryContext context)
+reserve_memory(Trainer *trainer, size_t size)
+{
+	if (column_memory_reserve(trainer->data->memory, size) || trainer->memory_noted)
+		return;
+	trainer->memory_noted = true;
+	job_note("the network and the catalogue alone need more memory (%.1f MB) than \"dupn.job_memory\" allows (%.1f MB)",
+			 (MemoryContextMemAllocated(TopMemoryContext, true) + size) / (1024.0 * 1024),
+			 column_memory_limit(trainer->data->memory) / (1024.0 * 1024));
+}
+
+static void
+arena_reserve(Trainer *trainer, nn_arena *arena, size_t size)
 {
 	static const size_t slack = NN_ALIGN;
 
@@ -43,14 +58,16 @@ arena_reserve(nn_arena *arena, size_t size, MemoryContext context)
 		if (arena->base)
 			pfree(*((void **) arena->base - 1));
 		size += size / 4;
+		reserve_memory(trainer, size);
 		{
-			char	   *memory = MemoryContextAllocHuge(context, add_size(size, 2 * slack));
+			char	   *memory = MemoryContextAllocHuge(trainer->context, add_size(size, 2 * slack));
 
 			/* the chunk's own address lies in front of the aligned base */
 			arena->base = (char *) TYPEALIGN(NN_ALIGN, memory + sizeof(void *));
 			*((void **) arena->base - 1) = memory;
 		}
 		arena->size = size;
+		job_memory();
 	}
 	arena->used = 0;
 }
@@ -84,7 +101,7 @@ run_batch(Trainer *trainer, const nn_batch *batch, const nn_dropout *dropout, bo
 	check_status(nn_forward(&run, batch, &count, acts));
 	if (train)
 		check_status(nn_backward(&run, batch, &count, acts, &trainer->grad));
-	arena_reserve(&trainer->arena, count.used, trainer->context);
+	arena_reserve(trainer, &trainer->arena, count.used);
 	check_status(nn_forward(&run, batch, &trainer->arena, acts));
 	if (!isfinite(acts->loss))
 		check_status(NN_NOT_FINITE);
@@ -272,6 +289,7 @@ make_network(Trainer *trainer)
 	}
 
 	floats = trainer->layout->floats;
+	reserve_memory(trainer, mul_size(sizeof(float), mul_size(options->optimizer == NN_ADAM ? 4 : 3, floats)));
 	trainer->param = MemoryContextAllocHuge(trainer->context, mul_size(sizeof(float), floats));
 	trainer->best = MemoryContextAllocHuge(trainer->context, mul_size(sizeof(float), floats));
 	scratch = palloc_extended(sizeof(float) * 2 * options->hidden * options->hidden, MCXT_ALLOC_HUGE);
@@ -288,7 +306,7 @@ make_network(Trainer *trainer)
 		trainer->optimizer.m = MemoryContextAllocExtended(trainer->context, mul_size(sizeof(float), floats),
 														  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	nn_grad_make(&trainer->grad, trainer->layout, &count);
-	arena_reserve(&trainer->grad_arena, count.used, trainer->context);
+	arena_reserve(trainer, &trainer->grad_arena, count.used);
 	check_status(nn_grad_make(&trainer->grad, trainer->layout, &trainer->grad_arena));
 	for (int row = 0; row < 2; row++)
 		trainer->trained[row] = palloc0(Max(trainer->layout->n - trainer->layout->first_table, 1));
@@ -343,8 +361,8 @@ typedef struct Epoch
 static int
 compare_stretches(const void *a, const void *b)
 {
-	const Stretch *x = *(const Stretch *const *) a;
-	const Stretch *y = *(const Stretch *const *) b;
+	const Stretch *x = a;
+	const Stretch *y = b;
 
 	if (x->length != y->length)
 		return x->length < y->length ? -1 : 1;
@@ -352,7 +370,7 @@ compare_stretches(const void *a, const void *b)
 }
 
 static void
-train_step(Epoch *epoch, const Stretch *const *stretches, int n, int64 *events)
+train_step(Epoch *epoch, const Stretch *stretches, int n, int64 *events)
 {
 	Trainer    *trainer = epoch->trainer;
 	nn_batch   *batch = batches_train(trainer->batches, stretches, n, &trainer->random);
@@ -380,7 +398,7 @@ train_step(Epoch *epoch, const Stretch *const *stretches, int n, int64 *events)
 
 /* The steps of stretches that are sorted by length together, in random order. */
 static bool
-train_bucket(Epoch *epoch, const Stretch **order, int64 n, int most_views)
+train_bucket(Epoch *epoch, Stretch *order, int64 n, int most_views)
 {
 	Trainer    *trainer = epoch->trainer;
 	int64	   *step = palloc(sizeof(int64) * (n + 1));
@@ -389,16 +407,16 @@ train_bucket(Epoch *epoch, const Stretch **order, int64 n, int most_views)
 	int			views = 0;
 	bool		stop = false;
 
-	qsort(order, n, sizeof(Stretch *), compare_stretches);
+	qsort(order, n, sizeof(Stretch), compare_stretches);
 	for (int64 i = 0; i < n; i++)
 	{
-		if (i == 0 || views + order[i]->n > most_views)
+		if (i == 0 || views + order[i].n > most_views)
 		{
 			visit[steps] = steps;
 			step[steps++] = i;
 			views = 0;
 		}
-		views += order[i]->n;
+		views += order[i].n;
 	}
 	step[steps] = n;
 	for (int64 i = steps - 1; i > 0; i--)
@@ -438,15 +456,14 @@ static bool
 train_epoch(Epoch *epoch, int64 n_stretches)
 {
 	Trainer    *trainer = epoch->trainer;
-	const Stretch *stretch = batches_stretches(trainer->batches);
 	int			most = batches_most_views(trainer->batches, trainer->model->options.batch_size, false);
 	Shuffle		shuffle = shuffle_make(n_stretches, &trainer->random);
-	const Stretch **bucket = palloc(sizeof(Stretch *) * most * BUCKET_STEPS);
+	Stretch    *bucket = palloc(sizeof(Stretch) * most * BUCKET_STEPS);
 	bool		stop = false;
 
 	epoch->n_moments = epoch->done = 0;
 	for (int64 i = 0; i < n_stretches; i++)
-		epoch->n_moments += stretch[i].n;
+		epoch->n_moments += batches_stretches(trainer->batches)[i].n;
 	for (int64 next = 0; next < n_stretches && !stop;)
 	{
 		int64		n = 0;
@@ -456,8 +473,9 @@ train_epoch(Epoch *epoch, int64 n_stretches)
 
 		while (next < n_stretches && views < (int64) most * BUCKET_STEPS)
 		{
-			bucket[n] = &stretch[shuffle_at(&shuffle, next++)];
-			views += bucket[n++]->n;
+			/* by value: the column may move to a file */
+			bucket[n] = batches_stretches(trainer->batches)[shuffle_at(&shuffle, next++)];
+			views += bucket[n++].n;
 		}
 		stop = train_bucket(epoch, bucket, n, most);
 		MemoryContextSwitchTo(old);

@@ -28,6 +28,7 @@ typedef struct Trainer
 	nn_arena	grad_arena;
 	nn_grad		grad;
 	nn_arena	arena;			/* of one step; grows */
+	bool		memory_noted;	/* was it said that it is more than the setting? */
 	Batches    *batches;
 	uint8	   *trained[2];		/* [tables]: was row 0, row 1 ever touched? */
 	uint64		random;

@@ -76,6 +76,13 @@ DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND o
 	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$;
 SELECT count(*), count(DISTINCT fingerprint) FROM _dupn.version JOIN _dupn.model USING (model_id) WHERE name = 'walk' AND version > 4;
 SELECT temp_files > :temp_files AS spilled FROM pg_stat_database WHERE datname = current_database();
+
+-- The job says what it took: what is in files is not in memory.
+SELECT lag(spill_bytes) OVER jobs = 0 AS unspilled, spill_bytes > 1000000 AS spilled,
+	memory_bytes BETWEEN 1000000 AND lag(memory_bytes) OVER jobs - 500000 AS less,
+	notes::text LIKE '%the network and the catalogue alone need more memory%' AS noted,
+	ARRAY(SELECT jsonb_object_keys(phase_seconds) ORDER BY 1) AS phases
+  FROM dupn_jobs WHERE model = 'walk' WINDOW jobs AS (ORDER BY job_id) ORDER BY job_id DESC LIMIT 1;
 DELETE FROM events WHERE user_id > 100;
 
 -- Events after the cut change no weight.
