@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 
+#include "nn/kernel.h"
 #include "settings.h"
 
 PG_MODULE_MAGIC;
@@ -14,12 +15,37 @@ PG_MODULE_MAGIC;
 char	   *dupn_model = NULL;
 int			dupn_job_memory = 0;
 int			dupn_max_mapped_size = 0;
+int			dupn_recurrent_weights = RECURRENT_FLOAT32;
+
+/* numbers of kernel_options */
+static int	kernel = 0;
+
+static const struct config_enum_entry recurrent_options[] = {
+	{"float32", RECURRENT_FLOAT32, false},
+	{"bfloat16", RECURRENT_BFLOAT16, false},
+	{NULL, 0, false}
+};
+
+/* what this machine can run; filled when the library is loaded */
+static struct config_enum_entry kernel_options[NN_MAX_KERNELS + 1];
 
 PGDLLEXPORT void _PG_init(void);
+
+static void
+use_kernel(int option, void *extra)
+{
+	(void) nn_kernels_use(kernel_options[option].name);
+}
 
 void
 _PG_init(void)
 {
+	const char *names[NN_MAX_KERNELS];
+	int			kernels = nn_kernels_available(names);
+
+	for (int i = 0; i < kernels; i++)
+		kernel_options[i] = (struct config_enum_entry) {names[i], i, false};
+
 	DefineCustomStringVariable("dupn.model",
 							   "Model of calls that do not name one.",
 							   "Empty: the only model that the caller's roles own.",
@@ -37,5 +63,15 @@ _PG_init(void)
 							NULL,
 							&dupn_max_mapped_size, 4 * 1024 * 1024, 0, INT_MAX,
 							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomEnumVariable("dupn.kernel",
+							 "Instruction set of the inner loops.",
+							 "\"auto\" is the best that this machine can run.",
+							 &kernel, 0, kernel_options,
+							 PGC_USERSET, 0, NULL, use_kernel, NULL);
+	DefineCustomEnumVariable("dupn.recurrent_weights",
+							 "Precision of the LSTM's recurrent weights in answers.",
+							 "\"bfloat16\" halves the memory traffic of a user vector.",
+							 &dupn_recurrent_weights, RECURRENT_FLOAT32, recurrent_options,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("dupn");
 }

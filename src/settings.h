@@ -12,4 +12,11 @@ extern char *dupn_model;		/* dupn.model: the model of calls that name none, or "
 extern int	dupn_job_memory;	/* dupn.job_memory: kB, 0: maintenance_work_mem */
 extern int	dupn_max_mapped_size;	/* dupn.max_mapped_size: kB */
 
+extern int	dupn_recurrent_weights; /* dupn.recurrent_weights: RECURRENT_* */
+
+enum
+{
+	RECURRENT_FLOAT32, RECURRENT_BFLOAT16
+};
+
 #endif							/* DUPN_SETTINGS_H */

@@ -9,6 +9,7 @@
 
 #include <cblas.h>
 
+#include "nn/kernel.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
@@ -24,6 +25,7 @@ dupn_build_info(PG_FUNCTION_ARGS)
 #ifdef __VERSION__
 		{"compiler", __VERSION__},
 #endif
+		{"kernels", nn_kernels_name()},
 		{"blas", openblas_get_config()},
 		{"blas kernel", openblas_get_corename()},
 		{"blas threads", openblas_get_parallel() == 0 ? "none" : "unexpected: the library is not the serial one"},

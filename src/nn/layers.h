@@ -49,6 +49,13 @@ extern nn_status nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *la
 									const int64_t *n_touched, int32_t *const *touched);
 
 /* ------------------------------------------------------------------------
+ * Prepared weights: prepare.c
+ * ------------------------------------------------------------------------ */
+
+/* weight_hidden of a direction, transposed: [H, 4H] */
+extern const float *nn_prepared_recurrent(const nn_run *run, int direction);
+
+/* ------------------------------------------------------------------------
  * Embeddings: embedding.c
  * ------------------------------------------------------------------------ */
 
@@ -124,7 +131,6 @@ typedef struct nn_lstm
 	float	   *gate;			/* [N, 4H] sums, then activations, then their gradients */
 	float	   *cell;			/* [N, H]; [B, H], the latest, without backward */
 	float	   *hidden;			/* [N, H] */
-	float	   *transposed;		/* [H, 4H] weight_hidden, or NULL */
 } nn_lstm;
 
 extern void nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm *lstm);

@@ -19,87 +19,6 @@
 #include "product.h"
 #include "vector.h"
 
-#define TRANSPOSE_STEPS 16		/* copying costs about as much as four steps */
-
-/* ------------------------------------------------------------------------
- * The cell
- * ------------------------------------------------------------------------ */
-
-/*
- * z [4H]: sums in, activations out.  previous and c [H] may be the same; c' is
- * 0 when previous is NULL.
- */
-NN_CLONES static void
-cell_forward(int H, float *restrict z, const float *previous, float *c, float *restrict h)
-{
-	float	   *zi = z,
-			   *zf = z + H,
-			   *zg = z + 2 * (size_t) H,
-			   *zo = z + 3 * (size_t) H;
-
-	for (int j = 0; j < H; j++)
-	{
-		float		i = nn_sigmoid1(zi[j]);
-		float		g = nn_tanh1(zg[j]);
-
-		zi[j] = i;
-		zg[j] = g;
-		h[j] = i * g;
-	}
-	if (previous == NULL)
-		for (int j = 0; j < H; j++)
-			zf[j] = nn_sigmoid1(zf[j]);
-	else
-		for (int j = 0; j < H; j++)
-		{
-			zf[j] = nn_sigmoid1(zf[j]);
-			h[j] += zf[j] * previous[j];
-		}
-	for (int j = 0; j < H; j++)
-	{
-		float		o = nn_sigmoid1(zo[j]);
-
-		zo[j] = o;
-		c[j] = h[j];
-		h[j] = o * nn_tanh1(h[j]);
-	}
-}
-
-/*
- * z [4H]: activations in, gradients of the sums out.  dh [H] is all of h's
- * gradient, dc [H] what the next step left, and then what this one leaves.
- */
-NN_CLONES static void
-cell_backward(int H, float *restrict z, const float *restrict previous, const float *restrict c,
-			  const float *restrict dh, float *restrict dc)
-{
-	float	   *zi = z,
-			   *zf = z + H,
-			   *zg = z + 2 * (size_t) H,
-			   *zo = z + 3 * (size_t) H;
-
-	for (int j = 0; j < H; j++)
-	{
-		float		i = zi[j],
-					f = zf[j],
-					g = zg[j],
-					o = zo[j];
-		float		t = nn_tanh1(c[j]);
-		float		d = dc[j] + dh[j] * o * (1.0f - t * t);
-
-		zo[j] = dh[j] * t * o * (1.0f - o);
-		zi[j] = d * g * i * (1.0f - i);
-		zg[j] = d * i * (1.0f - g * g);
-		zf[j] = d * f * (1.0f - f);
-		dc[j] = d * f;
-	}
-	if (previous == NULL)
-		memset(zf, 0, H * sizeof(float));
-	else
-		for (int j = 0; j < H; j++)
-			zf[j] *= previous[j];
-}
-
 /* ------------------------------------------------------------------------
  * Packing
  * ------------------------------------------------------------------------ */
@@ -131,23 +50,6 @@ nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm
 	lstm->gate = nn_arena_floats(arena, N, 4 * (size_t) H);
 	lstm->cell = nn_arena_floats(arena, run->backward ? N : B, H);
 	lstm->hidden = nn_arena_floats(arena, N, H);
-
-	/* one user at a time: worth it where the copy is used often enough */
-	lstm->transposed = NULL;
-	if (!run->backward && B == 1 && lstm->steps >= TRANSPOSE_STEPS)
-		lstm->transposed = nn_arena_floats(arena, H, 4 * (size_t) H);
-}
-
-/* weight_hidden [4H, H] as [H, 4H], in blocks that stay in the first cache. */
-static void
-transpose(int H, const float *weight, float *transposed)
-{
-	size_t		rows = 4 * (size_t) H;
-
-	for (size_t block = 0; block < rows; block += 16)
-		for (size_t k = 0; k < (size_t) H; k++)
-			for (size_t row = block; row < rows && row < block + 16; row++)
-				transposed[k * rows + row] = weight[row * H + k];
 }
 
 /* Sort by length, longest first and else in order, and number the packed rows. */
@@ -232,17 +134,15 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 						  true, lstm->gate + 3 * H, 4 * H));
 	}
 
-	if (lstm->transposed)
-		transpose(H, nn_param(run, tensors->weight_hidden), lstm->transposed);
 	for (int s = 0; s < lstm->steps; s++)
 	{
 		int64_t		first = lstm->start[s];
 		int64_t		before = s > 0 ? lstm->start[s - 1] : 0;
 		int64_t		n = lstm->start[s + 1] - first;
 
-		if (s > 0 && lstm->transposed)
-			nn_vector_matrix(H, 4 * (size_t) H, lstm->hidden + before * H, lstm->transposed,
-							 lstm->gate + first * 4 * H);
+		if (s > 0 && n == 1 && run->prepared)
+			nn_vector_matrix(H, 4 * (size_t) H, lstm->hidden + before * H,
+							 nn_prepared_recurrent(run, direction), lstm->gate + first * 4 * H);
 		else if (s > 0)
 			NN_TRY(nn_product(run, NN_ABT, n, 4 * H, H, lstm->hidden + before * H, H,
 							  nn_param(run, tensors->weight_hidden), H,
@@ -252,7 +152,7 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 			float	   *c = lstm->cell + (run->backward ? first + i : i) * H;
 			const float *previous = run->backward ? lstm->cell + (before + i) * H : c;
 
-			cell_forward(H, lstm->gate + (first + i) * 4 * H, s > 0 ? previous : NULL, c,
+			nn_cell_forward(H, lstm->gate + (first + i) * 4 * H, s > 0 ? previous : NULL, c,
 						 lstm->hidden + (first + i) * H);
 		}
 	}
@@ -297,7 +197,7 @@ nn_lstm_backward(const nn_run *run, const nn_batch *batch, int direction,
 		int64_t		n = lstm->start[s + 1] - first;
 
 		for (int64_t i = 0; i < n; i++)
-			cell_backward(H, lstm->gate + (first + i) * 4 * H,
+			nn_cell_backward(H, lstm->gate + (first + i) * 4 * H,
 						  s > 0 ? lstm->cell + (before + i) * H : NULL,
 						  lstm->cell + (first + i) * H, dh + (first + i) * H, dc + i * H);
 		if (s > 0)

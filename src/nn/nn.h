@@ -3,9 +3,10 @@
  * nn.h
  *	  The Deep User Perception Network (Ni et al., KDD 2018) as a plain library
  *
- * C11 and BLAS only: no allocation, no I/O, no global state, no exit.  Every
- * function that can fail returns an nn_status.  The caller owns all memory
- * and hands scratch space in as an nn_arena.
+ * C11 and BLAS only: no allocation, no I/O, no exit, no global state but the
+ * choice of kernels (kernel.h).  Every function that can fail returns an
+ * nn_status.  The caller owns all memory and hands scratch space in as an
+ * nn_arena.
  *
  * Letters, used in every shape comment:
  *
@@ -204,6 +205,23 @@ extern void nn_init(const nn_config *config, const nn_layout *layout, float *par
 					uint64_t seed, const float *base_rate, float *scratch);
 
 /* ------------------------------------------------------------------------
+ * Prepared weights: prepare.c
+ *
+ * What serving reads instead of some of the parameters: a function of these
+ * alone, in the order of the kernels, the same for every set of kernels.  It
+ * may be kept as long as NN_PREPARED_FORMAT stays what it was.
+ * ------------------------------------------------------------------------ */
+
+#define NN_PREPARED_FORMAT 1
+
+/* Bytes, a multiple of 64. */
+extern size_t nn_prepared_size(const nn_config *config, const nn_layout *layout);
+
+/* prepared: that many bytes, 64-byte aligned; all of them are written. */
+extern void nn_prepare(const nn_config *config, const nn_layout *layout, const float *param,
+					   void *prepared);
+
+/* ------------------------------------------------------------------------
  * Batches
  * ------------------------------------------------------------------------ */
 
@@ -316,6 +334,8 @@ typedef struct nn_run
 	const float *param;
 	const nn_dropout *dropout;	/* NULL: none */
 	bool		backward;		/* forward keeps what backward needs */
+	const void *prepared;		/* of nn_prepare; NULL: from param.  Not with backward */
+	bool		half;			/* prepared recurrent weights in 16 bits (bfloat16) */
 	bool		(*abort) (void *); /* polled at least every 2 GFLOP; NULL: never */
 	void	   *abort_arg;
 } nn_run;

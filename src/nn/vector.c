@@ -3,6 +3,9 @@
  * vector.c
  *	  Elementwise kernels
  *
+ * Compiled once per instruction set (kernel.h): as it stands for the default,
+ * and from kernel_<set>.c for the others.
+ *
  *-------------------------------------------------------------------------
  */
 #include "vector.h"
@@ -12,30 +15,30 @@
 /* Partial sums, so that a reduction is vectorised without reordering by the compiler. */
 #define LANES 16
 
-NN_CLONES void
-nn_vector_exp(size_t n, const float *x, float *y)
+void
+NN_KERNEL(vector_exp) (size_t n, const float *x, float *y)
 {
 	for (size_t j = 0; j < n; j++)
 		y[j] = nn_exp1(x[j]);
 }
 
-NN_CLONES void
-nn_vector_sigmoid(size_t n, const float *x, float *y)
+void
+NN_KERNEL(vector_sigmoid) (size_t n, const float *x, float *y)
 {
 	for (size_t j = 0; j < n; j++)
 		y[j] = nn_sigmoid1(x[j]);
 }
 
-NN_CLONES void
-nn_vector_tanh(size_t n, const float *x, float *y)
+void
+NN_KERNEL(vector_tanh) (size_t n, const float *x, float *y)
 {
 	for (size_t j = 0; j < n; j++)
 		y[j] = nn_tanh1(x[j]);
 }
 
 /* The blocks keep the float partial sums short; across blocks it is double. */
-NN_CLONES double
-nn_vector_exp_sum(size_t n, const float *x, float shift, float *y)
+double
+NN_KERNEL(vector_exp_sum) (size_t n, const float *x, float shift, float *y)
 {
 	double		total = 0.0;
 	size_t		j = 0;
@@ -64,8 +67,8 @@ nn_vector_exp_sum(size_t n, const float *x, float shift, float *y)
 	return total;
 }
 
-NN_CLONES float
-nn_vector_max(size_t n, const float *x)
+float
+NN_KERNEL(vector_max) (size_t n, const float *x)
 {
 	float		best[LANES];
 	float		max = -INFINITY;
@@ -83,8 +86,8 @@ nn_vector_max(size_t n, const float *x)
 	return max;
 }
 
-NN_CLONES float
-nn_vector_dot(size_t n, const float *x, const float *y)
+float
+NN_KERNEL(vector_dot) (size_t n, const float *x, const float *y)
 {
 	float		sum[LANES] = {0};
 	float		total = 0.0f;
@@ -100,16 +103,16 @@ nn_vector_dot(size_t n, const float *x, const float *y)
 	return total;
 }
 
-NN_CLONES void
-nn_vector_axpy(size_t n, float a, const float *x, float *y)
+void
+NN_KERNEL(vector_axpy) (size_t n, float a, const float *x, float *y)
 {
 	for (size_t j = 0; j < n; j++)
 		y[j] += a * x[j];
 }
 
 /* Four rows at a time, so that y is read and written a quarter as often. */
-NN_CLONES void
-nn_vector_matrix(size_t rows, size_t cols, const float *x, const float *w, float *y)
+void
+NN_KERNEL(vector_matrix) (size_t rows, size_t cols, const float *x, const float *w, float *y)
 {
 	size_t		r = 0;
 
@@ -122,22 +125,22 @@ nn_vector_matrix(size_t rows, size_t cols, const float *x, const float *w, float
 			y[j] += x[r] * w[j];
 }
 
-NN_CLONES void
-nn_vector_scale(size_t n, float a, float *x)
+void
+NN_KERNEL(vector_scale) (size_t n, float a, float *x)
 {
 	for (size_t j = 0; j < n; j++)
 		x[j] *= a;
 }
 
-NN_CLONES void
-nn_vector_relu(size_t n, float *x)
+void
+NN_KERNEL(vector_relu) (size_t n, float *x)
 {
 	for (size_t j = 0; j < n; j++)
 		x[j] = x[j] < 0.0f ? 0.0f : x[j];
 }
 
-NN_CLONES void
-nn_vector_relu_sum(size_t n, const float *x, const float *y, float *z)
+void
+NN_KERNEL(vector_relu_sum) (size_t n, const float *x, const float *y, float *z)
 {
 	for (size_t j = 0; j < n; j++)
 	{
@@ -147,15 +150,15 @@ nn_vector_relu_sum(size_t n, const float *x, const float *y, float *z)
 	}
 }
 
-NN_CLONES void
-nn_vector_relu_back(size_t n, const float *y, float *dy)
+void
+NN_KERNEL(vector_relu_back) (size_t n, const float *y, float *dy)
 {
 	for (size_t j = 0; j < n; j++)
 		dy[j] = y[j] > 0.0f ? dy[j] : 0.0f;
 }
 
-NN_CLONES void
-nn_vector_column_sums(size_t rows, size_t cols, const float *x, size_t ld, float *sum)
+void
+NN_KERNEL(vector_column_sums) (size_t rows, size_t cols, const float *x, size_t ld, float *sum)
 {
 	for (size_t i = 0; i < rows; i++)
 		for (size_t j = 0; j < cols; j++)

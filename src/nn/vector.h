@@ -3,18 +3,18 @@
  * vector.h
  *	  Elementwise kernels
  *
- * Plain loops that GCC vectorises, compiled once per instruction set where
- * the platform can choose at load time.  The functions below marked inline
- * are the scalar bodies of such loops, for kernels elsewhere (lstm.c).
+ * Plain loops that the compiler vectorises, compiled once per instruction set
+ * and called through the table in use (kernel.h).  The functions below marked
+ * inline are the scalar bodies of such loops, for kernels elsewhere (cell.c).
  *
  *-------------------------------------------------------------------------
  */
 #ifndef DUPN_NN_VECTOR_H
 #define DUPN_NN_VECTOR_H
 
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
+
+#include "kernel.h"
 
 /*
  * Comparisons of floats may trap in theory, which keeps GCC from vectorising
@@ -23,19 +23,6 @@
  */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize ("tree-vectorize", "no-trapping-math")
-#endif
-
-/*
- * Copies of a function per instruction set.  They need ifunc (glibc); clang's
- * bitcode has no use for them, and the address and thread sanitizers are not
- * set up yet when the choice is made.
- */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && \
-	!defined(__clang__) && !defined(__llvm__) && \
-	!defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define NN_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define NN_CLONES
 #endif
 
 #if defined(__GNUC__)
@@ -100,27 +87,29 @@ nn_tanh1(float x)
 	return a < 0.625f ? p : big;
 }
 
-extern void nn_vector_exp(size_t n, const float *x, float *y);
-extern void nn_vector_sigmoid(size_t n, const float *x, float *y);
-extern void nn_vector_tanh(size_t n, const float *x, float *y);
+/* y[j] = f(x[j]); y may be x */
+#define nn_vector_exp			nn_kernel->vector_exp
+#define nn_vector_sigmoid		nn_kernel->vector_sigmoid
+#define nn_vector_tanh			nn_kernel->vector_tanh
 
 /* y[j] = e^(x[j] - shift); their sum.  x may be y. */
-extern double nn_vector_exp_sum(size_t n, const float *x, float shift, float *y);
-extern float nn_vector_max(size_t n, const float *x);	/* -INFINITY when n is 0 */
+#define nn_vector_exp_sum		nn_kernel->vector_exp_sum
 
-extern float nn_vector_dot(size_t n, const float *x, const float *y);
+#define nn_vector_max			nn_kernel->vector_max	/* -INFINITY when n is 0 */
+#define nn_vector_dot			nn_kernel->vector_dot
 
 /* y [cols] += x [rows] times w [rows, cols]: twice as fast as sgemv where w is in the second cache */
-extern void nn_vector_matrix(size_t rows, size_t cols, const float *x, const float *w, float *y);
-extern void nn_vector_axpy(size_t n, float a, const float *x, float *y);	/* y += a x */
-extern void nn_vector_scale(size_t n, float a, float *x);
+#define nn_vector_matrix		nn_kernel->vector_matrix
+
+#define nn_vector_axpy			nn_kernel->vector_axpy	/* y += a x */
+#define nn_vector_scale			nn_kernel->vector_scale /* x *= a */
 
 /* max(0, .): NaN stays, so that a broken network is noticed */
-extern void nn_vector_relu(size_t n, float *x);
-extern void nn_vector_relu_sum(size_t n, const float *x, const float *y, float *z); /* relu(x + y) */
-extern void nn_vector_relu_back(size_t n, const float *y, float *dy);	/* dy = 0 where y is 0 */
+#define nn_vector_relu			nn_kernel->vector_relu
+#define nn_vector_relu_sum		nn_kernel->vector_relu_sum	/* z = relu(x + y) */
+#define nn_vector_relu_back		nn_kernel->vector_relu_back /* dy = 0 where y is 0 */
 
 /* sum[j] += the column sums of x [rows, cols] */
-extern void nn_vector_column_sums(size_t rows, size_t cols, const float *x, size_t ld, float *sum);
+#define nn_vector_column_sums	nn_kernel->vector_column_sums
 
 #endif							/* DUPN_NN_VECTOR_H */

@@ -5,8 +5,9 @@
  *
  *	golden FOLDER
  *
- * Every *.safetensors in the folder is one case (NETWORK.md, Golden cases).
- * Prints a line per case and the largest error of each kind of tensor,
+ * Every *.safetensors in the folder is one case (NETWORK.md, Golden cases),
+ * computed with every set of kernels that this machine can run.  Prints a line
+ * per case and the largest error of each kind of tensor,
  * max |got - want| / (max |want| + 1e-6); fails beyond 1e-5 for outputs and
  * 1e-4 for gradients.
  *
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/kernel.h"
 #include "nn/nn.h"
 #include "tap.h"
 
@@ -386,6 +388,8 @@ int
 main(int argc, char **argv)
 {
 	struct dirent **entry;
+	const char *kernel[NN_MAX_KERNELS];
+	int			kernels;
 	double		worst[KINDS] = {0};
 	bool		failed = false;
 	int			cases = argc == 2 ? scandir(argv[1], &entry, is_case, alphasort) : -1;
@@ -395,12 +399,14 @@ main(int argc, char **argv)
 		fprintf(stderr, argc == 2 ? "no golden cases in this folder\n" : "usage: golden FOLDER\n");
 		return 2;
 	}
-	for (int i = 0; i < cases; i++)
+	kernels = nn_kernels_available(kernel);
+	for (int i = 0; i < cases * (kernels - 1); i++)
 	{
 		golden	   *g = need(calloc(1, sizeof(golden)));
 		double		outputs = 0.0;
 
-		g->name = entry[i]->d_name;
+		nn_kernels_use(kernel[1 + i / cases]);
+		g->name = entry[i % cases]->d_name;
 		read_case(g, argv[1]);
 		run_case(g);
 		for (int kind = 0; kind < KINDS; kind++)
@@ -409,13 +415,14 @@ main(int argc, char **argv)
 			if (kind != GRADIENT)
 				outputs = fmax(outputs, g->worst[kind]);
 		}
-		printf("%-32s %3d tensors, outputs %.1e, gradients %.1e\n", g->name, g->compared,
-			   outputs, g->worst[GRADIENT]);
+		printf("%-8s %-32s %3d tensors, outputs %.1e, gradients %.1e\n", nn_kernels_name(), g->name,
+			   g->compared, outputs, g->worst[GRADIENT]);
 		for (int k = 0; k < g->n_memory; k++)
 			free(g->memory[k]);
 		free(g);
-		free(entry[i]);
 	}
+	for (int i = 0; i < cases; i++)
+		free(entry[i]);
 	free(entry);
 	for (int kind = 0; kind < KINDS; kind++)
 	{

@@ -1000,16 +1000,26 @@ test_init(void)
 	ok(value[0] != other[0] && other[layout.tensor[layout.task[1].intercept].offset] == 0, "another seed, and no base rates");
 }
 
+#define PER_KERNEL 65
+#define OTHERS 12
+
 int
 main(void)
 {
-	plan(76);
-	test_dropout();
-	test_masks();
-	test_products();
-	test_vectors();
-	test_stored_vectors();
-	test_far_logits();
+	const char *kernels[NN_MAX_KERNELS];
+	int			n = nn_kernels_available(kernels);
+
+	plan(PER_KERNEL * (n - 1) + OTHERS);
+	for (int k = 1; k < n; k++)
+	{
+		ok(nn_kernels_use(kernels[k]), "kernels \"%s\"", kernels[k]);
+		test_dropout();
+		test_masks();
+		test_products();
+		test_vectors();
+		test_stored_vectors();
+		test_far_logits();
+	}
 	test_batch_check();
 	test_most_rows();
 	test_empty();

@@ -757,15 +757,39 @@ test_bad_batches(void)
 	WITH(int, next->shared, 13, "more shared columns than there are");
 }
 
+static void
+test_choice(void)
+{
+	const char *kernels[NN_MAX_KERNELS];
+	int			n = nn_kernels_available(kernels);
+
+	ok(strcmp(kernels[0], "auto") == 0 && strcmp(kernels[n - 1], "default") == 0,
+	   "kernels from the best to those of every machine");
+	ok(nn_kernels_use("default") && strcmp(nn_kernels_name(), "default") == 0, "kernels are forced");
+	ok(!nn_kernels_use("abacus") && strcmp(nn_kernels_name(), "default") == 0, "unknown kernels are refused");
+	ok(nn_kernels_use("auto") && strcmp(nn_kernels_name(), kernels[1]) == 0, "the best are the default");
+}
+
+#define PER_KERNEL 137
+#define OTHERS 73
+
 int
 main(void)
 {
-	plan(205);
-	test_against_naive();
-	test_kernels();
-	test_products();
-	test_serving("{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\"}]}");
-	test_serving("{" SIZES ", " ITEMS_SUM ", \"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\"}]}");
+	const char *kernels[NN_MAX_KERNELS];
+	int			n = nn_kernels_available(kernels);
+
+	plan(PER_KERNEL * (n - 1) + OTHERS);
+	for (int k = 1; k < n; k++)
+	{
+		ok(nn_kernels_use(kernels[k]), "kernels \"%s\"", kernels[k]);
+		test_against_naive();
+		test_kernels();
+		test_products();
+		test_serving("{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\"}]}");
+		test_serving("{" SIZES ", " ITEMS_SUM ", \"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\"}]}");
+	}
+	test_choice();
 	test_memory();
 	test_init();
 	test_bad_configs();

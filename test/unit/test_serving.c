@@ -25,9 +25,10 @@ static nn_config config;
 static nn_layout layout;
 
 static void
-states(const float *param, const nn_batch *batch, bool backward, float *state, float *vector)
+states(const float *param, const void *prepared, const nn_batch *batch, float *state, float *vector)
 {
-	nn_run		run = {.config = &config, .layout = &layout, .param = param, .backward = backward};
+	nn_run		run = {.config = &config,.layout = &layout,.param = param,.prepared = prepared,
+	.backward = prepared == NULL};
 	nn_arena	arena = {0};
 	nn_acts		acts = {0};
 	char	   *memory;
@@ -35,7 +36,7 @@ states(const float *param, const nn_batch *batch, bool backward, float *state, f
 	nn_user_forward(&run, batch, &arena, &acts);
 	memory = aligned_alloc(64, (arena.used + 127) / 64 * 64);
 	arena = (nn_arena) {.base = memory, .size = (arena.used + 127) / 64 * 64};
-	ok(nn_user_forward(&run, batch, &arena, &acts) == NN_OK, "forward %s backward", backward ? "for" : "without");
+	ok(nn_user_forward(&run, batch, &arena, &acts) == NN_OK, "forward %s", prepared ? "from prepared weights" : "for backward");
 	memcpy(state, acts.state, sizeof(float) * EVENTS * HIDDEN);
 	memcpy(vector, acts.vector, sizeof(float) * HIDDEN);
 	free(memory);
@@ -55,6 +56,7 @@ main(void)
 	.view_length = view_length, .view_offsets = offsets};
 	float		scratch[2 * HIDDEN * HIDDEN];
 	float	   *param;
+	void	   *prepared;
 	char		message[128];
 	double		worst = 0;
 
@@ -72,8 +74,10 @@ main(void)
 	}
 	batch.item[0].values = item;
 	batch.property[0].values = type;
-	states(param, &batch, true, state[0], vector[0]);
-	states(param, &batch, false, state[1], vector[1]);
+	prepared = aligned_alloc(64, nn_prepared_size(&config, &layout));
+	nn_prepare(&config, &layout, param, prepared);
+	states(param, NULL, &batch, state[0], vector[0]);
+	states(param, prepared, &batch, state[1], vector[1]);
 	for (int i = 0; i < EVENTS * HIDDEN; i++)
 		worst = fmax(worst, isfinite(state[1][i]) ? fabs(state[0][i] - state[1][i]) : INFINITY);
 	ok(worst < 1e-5, "states agree within 1e-5: %g", worst);
@@ -81,6 +85,7 @@ main(void)
 	for (int i = 0; i < HIDDEN; i++)
 		worst = fmax(worst, isfinite(vector[1][i]) ? fabs(vector[0][i] - vector[1][i]) : INFINITY);
 	ok(worst < 1e-5, "vectors agree within 1e-5: %g", worst);
+	free(prepared);
 	free(param);
 	return done();
 }

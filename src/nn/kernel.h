@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernel.h
+ *	  The inner loops, compiled once per instruction set and chosen at run time
+ *
+ * A kernel is a function NN_KERNEL(name) of a file that kernel_<set>.c
+ * includes, and a line of NN_KERNEL_LIST.  Everybody calls it through the
+ * table of the set in use, by the name nn_<name>.  The files are plain C that
+ * the compiler vectorises, so a set is only a compiler's target; the file
+ * itself is compiled as the default.
+ *
+ * The choice is the library's only global state: the best set of this machine
+ * from the moment it is loaded, another one after nn_kernels_use.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_NN_KERNEL_H
+#define DUPN_NN_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define NN_X86
+#endif
+
+/* type, name, arguments */
+#define NN_KERNEL_LIST(K) \
+	/* vector.c: elementwise; what they do is said in vector.h */ \
+	K(void, vector_exp, (size_t n, const float *x, float *y)) \
+	K(void, vector_sigmoid, (size_t n, const float *x, float *y)) \
+	K(void, vector_tanh, (size_t n, const float *x, float *y)) \
+	K(double, vector_exp_sum, (size_t n, const float *x, float shift, float *y)) \
+	K(float, vector_max, (size_t n, const float *x)) \
+	K(float, vector_dot, (size_t n, const float *x, const float *y)) \
+	K(void, vector_matrix, (size_t rows, size_t cols, const float *x, const float *w, float *y)) \
+	K(void, vector_axpy, (size_t n, float a, const float *x, float *y)) \
+	K(void, vector_scale, (size_t n, float a, float *x)) \
+	K(void, vector_relu, (size_t n, float *x)) \
+	K(void, vector_relu_sum, (size_t n, const float *x, const float *y, float *z)) \
+	K(void, vector_relu_back, (size_t n, const float *y, float *dy)) \
+	K(void, vector_column_sums, (size_t rows, size_t cols, const float *x, size_t ld, float *sum)) \
+	/* cell.c: the LSTM's gates in training */ \
+	K(void, cell_forward, (int H, float *z, const float *previous, float *c, float *h)) \
+	K(void, cell_backward, (int H, float *z, const float *previous, const float *c, \
+							const float *dh, float *dc))
+
+/* A kernel's own name in each set */
+#define NN_NAME_OF(name, set) nn_##name##_##set
+#define NN_NAME_IN(name, set) NN_NAME_OF(name, set)
+#ifndef NN_KERNEL_SET
+#define NN_KERNEL_SET default
+#endif
+#define NN_KERNEL(name) NN_NAME_IN(name, NN_KERNEL_SET)
+
+typedef struct nn_kernels
+{
+	const char *name;
+#define NN_MEMBER(type, name, arguments) type (*name) arguments;
+	NN_KERNEL_LIST(NN_MEMBER)
+#undef NN_MEMBER
+} nn_kernels;
+
+#define NN_DECLARE(type, name, arguments) \
+	extern type NN_NAME_OF(name, default) arguments; \
+	extern type NN_NAME_OF(name, avx2) arguments; \
+	extern type NN_NAME_OF(name, avx512) arguments;
+NN_KERNEL_LIST(NN_DECLARE)
+#undef NN_DECLARE
+
+extern const nn_kernels *nn_kernel; /* in use */
+
+#define nn_cell_forward			nn_kernel->cell_forward
+#define nn_cell_backward		nn_kernel->cell_backward
+
+/* ------------------------------------------------------------------------
+ * The choice: kernel.c
+ * ------------------------------------------------------------------------ */
+
+#define NN_MAX_KERNELS 4
+
+/* The sets that this machine can run, the best first, behind "auto"; how many. */
+extern int	nn_kernels_available(const char *names[NN_MAX_KERNELS]);
+
+/* "auto" or one of those; false, and no change, for any other. */
+extern bool nn_kernels_use(const char *name);
+extern const char *nn_kernels_name(void);
+
+#endif							/* DUPN_NN_KERNEL_H */
