@@ -49,24 +49,13 @@ record_read(RecordReader *reader, const Served *served, HeapTupleHeader row, con
 
 /* One feature of an item of the catalogue (-1: not in it). */
 static int
-catalogue_ids(const ModelImage *image, int f, int32 item, int32 *id)
+copy_ids(const ModelImage *image, int f, int32 item, int32 *id)
 {
-	const nn_ids *ids = &image->catalogue.feature[f];
-	int64		begin = item;
-	int64		end = item + 1;
+	const int32 *ids;
+	int			n = catalogue_ids(&image->catalogue, f, image->set.f[NN_ITEM][f].multi, item, &ids);
 
-	if (item < 0)
-	{
-		id[0] = ID_MISSING;
-		return 0;
-	}
-	if (ids->offsets)
-	{
-		begin = ids->offsets[item];
-		end = ids->offsets[item + 1];
-	}
-	memcpy(id, ids->values + begin, sizeof(int32) * (end - begin));
-	return (int) (end - begin);
+	memcpy(id, ids, sizeof(int32) * n);
+	return n;
 }
 
 static void
@@ -97,7 +86,7 @@ candidate_from_row(const ModelImage *image, RecordReader *reader, Candidate *can
 	for (int f = 0; f < image->set.n[NN_ITEM]; f++)
 	{
 		if (rows->column[NN_ITEM][f].attnum == 0)
-			n[f] = catalogue_ids(image, f, item, candidate->id[f]);
+			n[f] = copy_ids(image, f, item, candidate->id[f]);
 		set_ids(image, candidate, f, n[f]);
 	}
 }
@@ -120,7 +109,7 @@ candidate_from_key(const ModelImage *image, Cell key, Candidate *candidate)
 				candidate->id[0][0] = feature_encode(feature, key);
 		}
 		else
-			n = catalogue_ids(image, f, item, candidate->id[f]);
+			n = copy_ids(image, f, item, candidate->id[f]);
 		set_ids(image, candidate, f, n);
 	}
 }

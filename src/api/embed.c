@@ -26,16 +26,16 @@ PG_FUNCTION_INFO_V1(dupn_embed_serialize);
 PG_FUNCTION_INFO_V1(dupn_embed_deserialize);
 PG_FUNCTION_INFO_V1(dupn_embed_final);
 
-#define STATE_FORMAT	1
+#define STATE_FORMAT	2
 
-/* An encoded event: per item and property feature that is not derived its id,
- * or the number of its ids and they. */
+/* An encoded event: per item and property feature that the row brings its id, or
+ * the number of its ids and they. */
 typedef struct EmbedRow
 {
 	TimestampTz time;
 	int32		item;			/* catalogue index, -1: not in it */
 	int32		n;
-	char	   *key;			/* the item's key where the catalog must be asked, or NULL */
+	char	   *key;			/* of an item to be looked up in the catalog, or NULL */
 	int32		id[FLEXIBLE_ARRAY_MEMBER];
 } EmbedRow;
 
@@ -46,6 +46,7 @@ typedef struct EmbedState
 	int32		version;
 	int64		fingerprint;
 	int32		max_rows;		/* that must be kept */
+	bool		given;			/* the rows bring the catalog's columns along */
 	TimestampTz as_of;
 	Jsonb	   *context;		/* or NULL */
 	Cell		user;			/* CELL_NULL: no row of a known user yet */
@@ -118,7 +119,7 @@ make_row(MemoryContext memory, TimestampTz time, int32 item, const char *key, co
 
 static EmbedState *
 make_state(MemoryContext memory, int32 model_id, int32 version, int64 fingerprint, int32 max_rows,
-		   TimestampTz as_of, const Jsonb *context)
+		   bool given, TimestampTz as_of, const Jsonb *context)
 {
 	EmbedState *state = MemoryContextAllocZero(memory, sizeof(EmbedState));
 
@@ -127,6 +128,7 @@ make_state(MemoryContext memory, int32 model_id, int32 version, int64 fingerprin
 	state->version = version;
 	state->fingerprint = fingerprint;
 	state->max_rows = max_rows;
+	state->given = given;
 	state->as_of = as_of;
 	state->user = CELL_NULL;
 	state->oldest = DT_NOBEGIN;
@@ -158,12 +160,14 @@ set_user(EmbedState *state, Cell user, const char *text)
 /* Arguments beside the row must be the same for all rows of a group. */
 static void
 check_same(const EmbedState *state, int32 model_id, int32 version, int64 fingerprint,
-		   TimestampTz as_of, const Jsonb *context)
+		   bool given, TimestampTz as_of, const Jsonb *context)
 {
 	const char *what = NULL;
 
 	if (state->model_id != model_id || state->version != version || state->fingerprint != fingerprint)
 		what = "model";
+	else if (state->given != given)
+		what = "columns";
 	else if (state->as_of != as_of)
 		what = "as_of";
 	else if ((state->context == NULL) != (context == NULL) ||
@@ -184,7 +188,8 @@ check_same(const EmbedState *state, int32 model_id, int32 version, int64 fingerp
 typedef struct Stepper
 {
 	RecordReader record;
-	bool		ask_catalog;
+	bool		given;			/* it has all columns of the catalog that are read */
+	bool		known;			/* else: the version knows them of its items */
 	EventRow	row;
 	int32		id[2 * NN_MAX_FEATURES * (NN_MAX_BAG + 1)];
 } Stepper;
@@ -201,7 +206,7 @@ require_column(int attnum, const Served *served, const char *name)
 }
 
 static void
-match_columns(Stepper *stepper, const Served *served)
+match_columns(Stepper *stepper, Served *served)
 {
 	static const nn_group groups[2] = {NN_ITEM, NN_PROPERTY};
 	const RowReader *rows = stepper->record.rows;
@@ -210,7 +215,7 @@ match_columns(Stepper *stepper, const Served *served)
 	require_column(rows->user, served, served->model->relations.user_column);
 	require_column(rows->time, served, served->model->relations.time_column);
 	require_column(rows->item_key, served, served->model->relations.item_key);
-	stepper->ask_catalog = false;
+	stepper->given = true;
 	for (int g = 0; g < 2; g++)
 		for (int f = 0; f < set->n[groups[g]]; f++)
 		{
@@ -220,13 +225,22 @@ match_columns(Stepper *stepper, const Served *served)
 			if (feature->source == FROM_EVENTS)
 				require_column(attnum, served, feature->name);
 			else if (feature->source == FROM_CATALOG && attnum == 0)
-				stepper->ask_catalog = true;
+				stepper->given = false;
 		}
+	if (!stepper->given)
+		stepper->known = items_known(session_sources(session_get(served->image), served->model));
+}
+
+/* Is the feature in the rows, rather than derived or filled in at the end? */
+static bool
+in_rows(const Feature *feature, bool given)
+{
+	return feature->encoding != ENCODE_FIXED && (given || feature->source != FROM_CATALOG);
 }
 
 /* The ids of an event row one behind the other; returns how many numbers. */
 static int
-pack_ids(const FeatureSet *set, const EventRow *row, int32 *id)
+pack_ids(const FeatureSet *set, bool given, const EventRow *row, int32 *id)
 {
 	int			n = 0;
 
@@ -238,7 +252,7 @@ pack_ids(const FeatureSet *set, const EventRow *row, int32 *id)
 		{
 			int			count = set->f[group][f].multi ? row->n[g][f] : 1;
 
-			if (set->f[group][f].encoding == ENCODE_FIXED)
+			if (!in_rows(&set->f[group][f], given))
 				continue;
 			if (set->f[group][f].multi)
 				id[n++] = count;
@@ -251,7 +265,7 @@ pack_ids(const FeatureSet *set, const EventRow *row, int32 *id)
 
 /* The reverse; the numbers may come from another process, so they are checked. */
 static void
-unpack_ids(const FeatureSet *set, const EmbedRow *packed, EventRow *row)
+unpack_ids(const FeatureSet *set, bool given, const EmbedRow *packed, EventRow *row)
 {
 	int			at = 0;
 	bool		good = true;
@@ -265,7 +279,7 @@ unpack_ids(const FeatureSet *set, const EmbedRow *packed, EventRow *row)
 			int			count = 1;
 
 			row->n[g][f] = 0;
-			if (set->f[group][f].encoding == ENCODE_FIXED)
+			if (!in_rows(&set->f[group][f], given))
 				continue;
 			if (set->f[group][f].multi)
 			{
@@ -318,11 +332,11 @@ step(EmbedState *state, Stepper *stepper, const Served *served)
 	{
 		row->item = catalogue_find(&image->catalogue,
 								   cell_from_datum(&rows->item_key_type, values[rows->item_key - 1], false));
-		if (stepper->ask_catalog)
+		if (!state->given && !(row->item >= 0 && stepper->known))
 			key = OutputFunctionCall(&rows->item_key_type.output, values[rows->item_key - 1]);
 	}
 	add_row(state, make_row(state->memory, row->time, row->item, key, stepper->id,
-							pack_ids(&image->set, row, stepper->id)));
+							pack_ids(&image->set, state->given, row, stepper->id)));
 }
 
 /* (state, row [, model [, context [, as_of]]]) */
@@ -365,9 +379,10 @@ dupn_embed_step(PG_FUNCTION_ARGS)
 
 	if (state == NULL)
 		state = make_state(memory, image->model_id, image->version, image->fingerprint,
-						   image->set.max_events + 1, as_of, context);
+						   image->set.max_events + 1, stepper->given, as_of, context);
 	else
-		check_same(state, image->model_id, image->version, image->fingerprint, as_of, context);
+		check_same(state, image->model_id, image->version, image->fingerprint, stepper->given,
+				   as_of, context);
 	step(state, stepper, served);
 	PG_RETURN_POINTER(state);
 }
@@ -393,9 +408,10 @@ dupn_embed_combine(PG_FUNCTION_ARGS)
 	}
 	if (state == NULL)
 		state = make_state(memory, other->model_id, other->version, other->fingerprint,
-						   other->max_rows, other->as_of, other->context);
+						   other->max_rows, other->given, other->as_of, other->context);
 	else
-		check_same(state, other->model_id, other->version, other->fingerprint, other->as_of, other->context);
+		check_same(state, other->model_id, other->version, other->fingerprint, other->given,
+				   other->as_of, other->context);
 	if (other->user != CELL_NULL)
 		set_user(state, other->user, other->user_text);
 	for (int i = 0; i < other->n; i++)
@@ -440,6 +456,7 @@ dupn_embed_serialize(PG_FUNCTION_ARGS)
 	pq_sendint32(&buffer, state->version);
 	pq_sendint64(&buffer, state->fingerprint);
 	pq_sendint32(&buffer, state->max_rows);
+	pq_sendbyte(&buffer, state->given);
 	pq_sendint64(&buffer, state->as_of);
 	pq_sendint32(&buffer, state->context ? VARSIZE(state->context) : 0);
 	if (state->context)
@@ -484,6 +501,7 @@ dupn_embed_deserialize(PG_FUNCTION_ARGS)
 	int32		version;
 	int64		fingerprint;
 	int32		max_rows;
+	bool		given;
 	TimestampTz as_of;
 	Jsonb	   *context;
 	Cell		user;
@@ -503,13 +521,15 @@ dupn_embed_deserialize(PG_FUNCTION_ARGS)
 	version = pq_getmsgint(&buffer, 4);
 	fingerprint = pq_getmsgint64(&buffer);
 	max_rows = pq_getmsgint(&buffer, 4);
+	given = pq_getmsgbyte(&buffer) != 0;
 	as_of = pq_getmsgint64(&buffer);
 	context = receive_context(&buffer);
 	if (max_rows < 1 || (context && VARSIZE(context) < VARHDRSZ))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("invalid state of dupn_embed")));
-	state = make_state(CurrentMemoryContext, model_id, version, fingerprint, max_rows, as_of, context);
+	state = make_state(CurrentMemoryContext, model_id, version, fingerprint, max_rows, given,
+					   as_of, context);
 	user = pq_getmsgint64(&buffer);
 	user_text = receive_text(&buffer);
 	if (user != CELL_NULL && user_text)
@@ -551,22 +571,30 @@ answer(Session *session, void *argument)
 {
 	Question   *question = argument;
 	EmbedState *state = question->state;
+	Sources    *sources = session_sources(session, question->model);
 	const FeatureSet *set = &session->image->set;
-	EventRow   *row = palloc(sizeof(EventRow));
+	EventTable *table = session->events;
 
 	context_encode(set, state->context, &session->context);
 	read_profile(session, question->model, CStringGetTextDatum(state->user_text), TEXTOID);
 
-	event_table_reset(session->events);
-	for (int i = state->n; i-- > 0;)
+	event_table_reset(table);
+	items_begin(&session->items, session, sources, table, state->given);
+	for (int i = 0; i < state->n; i++)
 	{
-		unpack_ids(set, state->rows[i], row);
-		if (state->rows[i]->key)
-			read_catalog(session, question->model, state->rows[i]->key, row);
-		event_table_append(session->events, set, row);
+		const EmbedRow *row = state->rows[i];
+		Datum		key = row->key ? CStringGetTextDatum(row->key) : (Datum) 0;
+
+		unpack_ids(set, state->given, row, &session->row);
+		items_add(&session->items, row->item, key, row->key == NULL, TEXTOID);
+		event_table_append(table, set, &session->row);
 	}
-	event_table_sort(session->events, set, 0, 0, false);
-	session->start = event_window(session->events, set, 0, session->events->n, state->as_of, &session->n);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	items_finish(&session->items);
+	SPI_finish();
+	event_table_sort(table, set, 0, table->n, 0, false);
+	session->start = event_window(table, set, 0, table->n, state->as_of, &session->n);
 	session->now = state->as_of;
 	question->vector = served_user(session);
 }

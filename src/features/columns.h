@@ -74,8 +74,8 @@ extern void row_encode(RowReader *reader, nn_group group, const Datum *values, c
 
 /*
  * SELECT of one user's window: $1 user, $2 now (strictly before), the last
- * max_events + 1 rows WITH TIES, newest first, joined to the catalog after the
- * limit.  The operators are the column types' own btree ones.
+ * max_events + 1 rows WITH TIES, newest first, without features FROM_CATALOG.
+ * The operators are the column types' own btree ones.
  */
 extern char *window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type);
 
@@ -88,10 +88,12 @@ extern char *window_query(const FeatureSet *set, const Relations *relations, Oid
 extern char *training_query(const FeatureSet *set, const Relations *relations, char **extra);
 
 /* SELECT of the key and the item features (FROM_EVENTS ones too, where it has them)
- * of the catalog; with_key: only of the row whose key is $1. */
-extern char *catalog_query(const FeatureSet *set, const Relations *relations, bool with_key);
+ * of the catalog; with_keys: only the features FROM_CATALOG, of the rows whose
+ * key is in the array $1. */
+extern char *catalog_query(const FeatureSet *set, const Relations *relations, bool with_keys);
 
-/* SELECT of the key and the features of the profile; with_key as above. */
+/* SELECT of the key and the features of the profile; with_key: only of the row
+ * whose key is $1. */
 extern char *profile_query(const FeatureSet *set, const Relations *relations, bool with_key);
 
 /* The relation of a stored qualified name and a column of it; errors name them. */

@@ -46,32 +46,22 @@ column_type(Oid relation, const char *relation_name, const char *column)
 	return get_atttype(relation, attnum);
 }
 
-/* An operator of the type's default btree family, as OPERATOR(schema.name). */
-static void
-append_btree_operator(StringInfo sql, Oid left, Oid right, int strategy)
+void
+append_operator(StringInfo sql, const char *left, Oid type, int strategy, const char *right)
 {
-	TypeCacheEntry *entry = lookup_type_cache(left, TYPECACHE_BTREE_OPFAMILY);
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
 	Oid			operator = InvalidOid;
 
 	if (OidIsValid(entry->btree_opf))
 		operator = get_opfamily_member(entry->btree_opf, entry->btree_opintype,
-									   left == right ? entry->btree_opintype : right, strategy);
+									   entry->btree_opintype, strategy);
 	if (!OidIsValid(operator))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("type %s has no btree operator for type %s",
-						format_type_be(left), format_type_be(right))));
-	appendStringInfo(sql, " OPERATOR(%s.%s) ",
+				 errmsg("type %s has no btree operators", format_type_be(type))));
+	appendStringInfo(sql, "%s OPERATOR(%s.%s) %s", left,
 					 quote_identifier(get_namespace_name(get_func_namespace(get_opcode(operator)))),
-					 get_opname(operator));
-}
-
-void
-append_operator(StringInfo sql, const char *left, Oid type, int strategy, const char *right)
-{
-	appendStringInfoString(sql, left);
-	append_btree_operator(sql, type, type, strategy);
-	appendStringInfoString(sql, right);
+					 get_opname(operator), right);
 }
 
 /* "alias.column" for the features of a group and source, each behind a comma */
@@ -99,47 +89,25 @@ append_event_columns(StringInfo sql, const FeatureSet *set, const Relations *rel
 }
 
 /*
- * The inner query is a plain descending scan of an index on (user, time); the
- * row behind the window is read for the first gap, and all rows of the last
- * instant, among which C chooses.
+ * A plain descending scan of an index on (user, time); the row behind the
+ * window is read for the first gap, and all rows of the last instant, among
+ * which C chooses.
  */
 char *
 window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type)
 {
 	StringInfoData sql;
-	StringInfoData time;
-	StringInfoData user;
-	StringInfoData catalog;		/* features from there, each behind a comma */
+	char	   *time = psprintf("e.%s", quote_identifier(relations->time_column));
+	char	   *user = psprintf("e.%s", quote_identifier(relations->user_column));
 
 	initStringInfo(&sql);
-	initStringInfo(&time);
-	initStringInfo(&user);
-	initStringInfo(&catalog);
-	append_features(&catalog, set, NN_ITEM, FROM_CATALOG, "c", "");
-	appendStringInfo(&time, "e.%s", quote_identifier(relations->time_column));
-	appendStringInfo(&user, "e.%s", quote_identifier(relations->user_column));
-
-	appendStringInfo(&sql, "SELECT e.*%s FROM (SELECT ", catalog.data);
+	appendStringInfoString(&sql, "SELECT ");
 	append_event_columns(&sql, set, relations, "e");
 	appendStringInfo(&sql, " FROM %s e WHERE ", relations->events);
-	append_operator(&sql, user.data, user_type, BTEqualStrategyNumber, "$1");
+	append_operator(&sql, user, user_type, BTEqualStrategyNumber, "$1");
 	appendStringInfoString(&sql, " AND ");
-	append_operator(&sql, time.data, time_type, BTLessStrategyNumber, "$2");
-	appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES) e",
-					 time.data, set->max_events + 1);
-	if (catalog.len > 0)
-	{
-		Oid			item_type = column_type(relation_oid(relations->events), relations->events,
-											relations->item_key);
-		Oid			key_type = column_type(relation_oid(relations->catalog), relations->catalog,
-										   relations->catalog_key);
-
-		/* one row an item, whatever the catalog holds, and no column that may be forbidden */
-		appendStringInfo(&sql, " LEFT JOIN LATERAL (SELECT %s FROM %s c WHERE c.%s",
-						 catalog.data + strlen(", "), relations->catalog, quote_identifier(relations->catalog_key));
-		append_btree_operator(&sql, key_type, item_type, BTEqualStrategyNumber);
-		appendStringInfo(&sql, "e.%s LIMIT 1) c ON true", quote_identifier(relations->item_key));
-	}
+	append_operator(&sql, time, time_type, BTLessStrategyNumber, "$2");
+	appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES", time, set->max_events + 1);
 	return sql.data;
 }
 
@@ -160,7 +128,7 @@ training_query(const FeatureSet *set, const Relations *relations, char **extra)
 }
 
 char *
-catalog_query(const FeatureSet *set, const Relations *relations, bool with_key)
+catalog_query(const FeatureSet *set, const Relations *relations, bool with_keys)
 {
 	StringInfoData sql;
 	Oid			catalog = relation_oid(relations->catalog);
@@ -168,7 +136,9 @@ catalog_query(const FeatureSet *set, const Relations *relations, bool with_key)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT c.%s", key);
-	for (int f = 1; f < set->n[NN_ITEM]; f++)
+	if (with_keys)
+		append_features(&sql, set, NN_ITEM, FROM_CATALOG, "c", relations->catalog_key);
+	for (int f = 1; !with_keys && f < set->n[NN_ITEM]; f++)
 	{
 		const char *name = set->f[NN_ITEM][f].name;
 
@@ -177,16 +147,12 @@ catalog_query(const FeatureSet *set, const Relations *relations, bool with_key)
 			appendStringInfo(&sql, ", c.%s", quote_identifier(name));
 	}
 	appendStringInfo(&sql, " FROM %s c", relations->catalog);
-	if (with_key)
+	if (with_keys)
 	{
-		StringInfoData left;
-
-		initStringInfo(&left);
-		appendStringInfo(&left, "c.%s", key);
 		appendStringInfoString(&sql, " WHERE ");
-		append_operator(&sql, left.data,
+		append_operator(&sql, psprintf("c.%s", key),
 						column_type(catalog, relations->catalog, relations->catalog_key),
-						BTEqualStrategyNumber, "$1 LIMIT 1");
+						BTEqualStrategyNumber, "ANY ($1)");
 	}
 	return sql.data;
 }

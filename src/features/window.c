@@ -83,6 +83,8 @@ event_table_append(EventTable *table, const FeatureSet *set, const EventRow *row
 			IdColumn   *column = &table->feature[g][f];
 			int32		ids[2] = {ID_MISSING, ID_MISSING};
 
+			if (g == 0 && table->later[f])
+				continue;
 			if (feature->source == FROM_TIME)
 			{
 				/* the gap is known after sorting, the recency when there is a now */
@@ -98,6 +100,13 @@ event_table_append(EventTable *table, const FeatureSet *set, const EventRow *row
 				id_column_append(column, table->context, false, at, row->id[g][f], 1);
 		}
 	table->n++;
+}
+
+void
+event_table_fill(EventTable *table, const FeatureSet *set, int f, int64 row, const int32 *ids, int n)
+{
+	Assert(table->later[f] && row < table->n);
+	id_column_append(&table->feature[0][f], table->context, set->f[NN_ITEM][f].multi, row, ids, n);
 }
 
 /* ---------------- window order ---------------- */
@@ -181,27 +190,48 @@ permute_column(IdColumn *column, bool multi, int64 start, const OrderKey *order,
 	pfree(values);
 }
 
+/* Rows [start, start + n) as keys in window order; only equal times need a hash. */
+static OrderKey *
+window_order(const EventTable *table, const FeatureSet *set, int64 start, int64 n)
+{
+	OrderKey   *order = palloc_extended(sizeof(OrderKey) * n, MCXT_ALLOC_HUGE);
+	bool		newest_first = table->time[start] > table->time[start + n - 1];
+	bool		ties = false;
+
+	/* a query gives the newest first: turned round, they are sorted already */
+	for (int64 i = 0; i < n; i++)
+	{
+		int64		row = start + (newest_first ? n - 1 - i : i);
+
+		order[i] = (OrderKey) {.time = table->time[row], .row = row};
+	}
+	qsort(order, n, sizeof(OrderKey), compare_keys);
+	for (int64 i = 0; i < n; i++)
+		if ((i > 0 && order[i - 1].time == order[i].time) ||
+			(i < n - 1 && order[i].time == order[i + 1].time))
+		{
+			order[i].hash = row_hash(table, set, order[i].row);
+			ties = true;
+		}
+	if (ties)
+		qsort(order, n, sizeof(OrderKey), compare_keys);
+	return order;
+}
+
 void
-event_table_sort(EventTable *table, const FeatureSet *set, int64 start,
+event_table_sort(EventTable *table, const FeatureSet *set, int64 start, int64 end,
 				 TimestampTz previous, bool has_previous)
 {
-	int64		n = table->n - start;
+	int64		n = end - start;
 	bool		sorted = true;
 
-	for (int64 i = start + 1; i < table->n && sorted; i++)
+	for (int64 i = start + 1; i < end && sorted; i++)
 		sorted = table->time[i - 1] < table->time[i];
 	if (!sorted)
 	{
-		OrderKey   *order = palloc_extended(sizeof(OrderKey) * n, MCXT_ALLOC_HUGE);
+		OrderKey   *order = window_order(table, set, start, n);
 		int32	   *items = palloc_extended(sizeof(int32) * n, MCXT_ALLOC_HUGE);
 
-		for (int64 i = 0; i < n; i++)
-		{
-			order[i].time = table->time[start + i];
-			order[i].hash = row_hash(table, set, start + i);
-			order[i].row = start + i;
-		}
-		qsort(order, n, sizeof(OrderKey), compare_keys);
 		for (int64 i = 0; i < n; i++)
 			items[i] = table->item[order[i].row];
 		for (int64 i = 0; i < n; i++)
@@ -221,7 +251,7 @@ event_table_sort(EventTable *table, const FeatureSet *set, int64 start,
 	{
 		int32	   *gap = table->feature[1][set->gap].values;
 
-		for (int64 i = start; i < table->n; i++)
+		for (int64 i = start; i < end; i++)
 		{
 			gap[i] = gap_id(table->time[i], previous, has_previous);
 			previous = table->time[i];

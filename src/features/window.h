@@ -43,6 +43,8 @@ typedef struct EventTable
 	int32	   *item;			/* catalogue index of the item, -1: not in it */
 	IdColumn	feature[2][NN_MAX_FEATURES];	/* [NN_ITEM], [NN_PROPERTY]; gap and
 												 * daypart are columns like any other */
+	bool		later[NN_MAX_FEATURES]; /* item features that event_table_append
+										 * leaves to event_table_fill */
 	MemoryContext context;
 } EventTable;
 
@@ -60,12 +62,16 @@ extern EventTable *event_table(MemoryContext context);
 extern void event_table_reset(EventTable *table);
 extern void event_table_append(EventTable *table, const FeatureSet *set, const EventRow *row);
 
+/* The ids of a `later` item feature of a row; to be called in the order of the rows. */
+extern void event_table_fill(EventTable *table, const FeatureSet *set, int f, int64 row,
+							 const int32 *ids, int n);
+
 /*
- * Put rows [start, n) (one user's, sorted by time or not) into window order
- * and compute gap and daypart.  The first row's gap is taken from the event
- * before it, if has_previous.
+ * Put rows [start, end) (one user's, sorted by time either way or not) into
+ * window order and compute the gaps.  The first row's gap is taken from the
+ * event before it, if has_previous.
  */
-extern void event_table_sort(EventTable *table, const FeatureSet *set, int64 start,
+extern void event_table_sort(EventTable *table, const FeatureSet *set, int64 start, int64 end,
 							 TimestampTz previous, bool has_previous);
 
 /* The window of `now`: the last max_events rows of [start, end) strictly before

@@ -115,3 +115,10 @@ key_from_text(const char *text, Oid type, Datum *key)
 	*key = OidInputFunctionCall(input, unconstify(char *, text), ioparam, -1);
 	return true;
 }
+
+bool
+convert_key(Datum key, Oid from, Oid to, Datum *converted)
+{
+	*converted = key;
+	return getBaseType(from) == getBaseType(to) || key_from_text(key_to_text(key, from), to, converted);
+}

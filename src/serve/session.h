@@ -4,6 +4,8 @@
  *	  Answering with a version: what a call reads and computes
  *
  *	  session.c		scratch memory and runs of the network
+ *	  sources.c		the model's relations and the queries on them
+ *	  items.c		what the catalog says of the items of events
  *	  reading.c		a user's window, profile and items, read as the caller
  *	  keys.c		ids of users and items as values of their columns' types
  *
@@ -22,6 +24,8 @@
 typedef struct Reading
 {
 	SPIPlanPtr	plan;
+	int			n;				/* parameters */
+	Oid			type[2];
 	TupleDesc	tupdesc;
 	RowReader  *reader;
 } Reading;
@@ -31,6 +35,7 @@ typedef struct Sources
 {
 	MemoryContext context;
 	bool		stale;
+	Oid			user;			/* who resolved the names */
 	Oid			relation[3];	/* events, catalog, profile; InvalidOid: none */
 	Relations	relations;
 	Oid			user_type;
@@ -40,9 +45,29 @@ typedef struct Sources
 	Reading		window;
 	Reading		profile;
 	Reading		catalog;
-	SPIPlanPtr	seen;
-	SPIPlanPtr	visible;
+	Reading		seen;
+	Reading		visible;
 } Sources;
+
+/*
+ * Events on their way into a table whose items the catalog has something to
+ * say about.  One session has one at a time.
+ */
+typedef struct EventItems
+{
+	struct Session *session;
+	EventTable *table;
+	bool		wanted;			/* some features come from the catalog */
+	bool		known;			/* the version's own catalogue may answer */
+	CellType	key_type;		/* of the catalog's key */
+	int64		first;			/* row of the table */
+	int64		capacity;
+	int32	   *item;			/* per row: place in the version's catalogue, or -1 */
+	Cell	   *cell;			/* per row: to be looked up today, or CELL_NULL */
+	Datum	   *asked;			/* keys to look up, in `memory` */
+	int			n_asked;
+	MemoryContext memory;
+} EventItems;
 
 /* One per image and backend. */
 typedef struct Session
@@ -53,6 +78,8 @@ typedef struct Session
 
 	/* the user of the call */
 	EventTable *events;			/* in window order */
+	EventItems	items;
+	EventRow	row;			/* the one being read */
 	int64		start;			/* the window is rows [start, start + n) */
 	int			n;
 	TimestampTz now;
@@ -100,6 +127,54 @@ extern const float *session_vector(Session *session);
 extern void session_head(Session *session, int task, nn_samples *samples, const float *vector,
 						 nn_task_acts *acts);
 
+/* ---------------- sources.c ---------------- */
+
+/* Look at the model's relations: errors name what is missing or has changed. */
+extern Sources *session_sources(Session *session, const Model *model);
+
+/* Forget plans; for images that are let go. */
+extern void sources_clear(Sources *sources);
+
+/*
+ * Rows of a query as they come, without a copy: `take` is called for each, in
+ * memory that lives as long as the query.  The first member of what a kind of
+ * row needs.
+ */
+typedef struct RowReceiver
+{
+	DestReceiver pub;
+	Session    *session;
+	Reading    *reading;
+	const char *relation;		/* for errors */
+	void		(*take) (struct RowReceiver *receiver, const Datum *values, const bool *isnull);
+	RowReader  *reader;			/* of these rows, from the first on */
+} RowReceiver;
+
+/* With SPI connected, as the caller.  main: the relation that is read. */
+extern void reading_prepare(Reading *reading, const char *sql, Oid main, int n, const Oid *types);
+extern void reading_run(RowReceiver *receiver, const Datum *values);
+
+/* ---------------- items.c ---------------- */
+
+/* May the version's catalogue tell this caller what items are, or must the
+ * catalog be asked for each? */
+extern bool items_known(const Sources *sources);
+
+/*
+ * Rows are appended to the table, items_add before each; items_finish then fills
+ * in the features FROM_CATALOG of all of them.  given: the rows bring these
+ * features along.  SPI is connected around items_finish.
+ */
+extern void items_begin(EventItems *items, Session *session, const Sources *sources,
+						EventTable *table, bool given);
+
+/* item: place in the version's catalogue, or -1; key: of a column of `type`. */
+extern void items_add(EventItems *items, int32 item, Datum key, bool isnull, Oid type);
+extern void items_finish(EventItems *items);
+
+/* The ids of an item feature of a catalogue's item (-1: missing); returns how many. */
+extern int	catalogue_ids(const Catalogue *catalogue, int f, bool multi, int32 item, const int32 **ids);
+
 /* ---------------- reading.c ---------------- */
 
 /* A user as a call names one. */
@@ -120,11 +195,12 @@ typedef struct EventText
 	char	   *behavior;
 } EventText;
 
-/* Look at the model's relations: errors name what is missing or has changed. */
-extern Sources *session_sources(Session *session, const Model *model);
-
-/* Forget plans; for images that are let go. */
-extern void sources_clear(Sources *sources);
+/*
+ * Append a row of events to the table of `items`; false: it has no time, or one
+ * that is not before now.
+ */
+extern bool read_event(EventItems *items, RowReader *reader, const Datum *values, const bool *isnull,
+					   TimestampTz now);
 
 /*
  * Read a user's window into session->events, the profile and the context.
@@ -136,9 +212,6 @@ extern void read_user(Session *session, const AskedUser *asked, EventText **text
 
 /* The profile alone. */
 extern void read_profile(Session *session, const Model *model, Datum user, Oid user_type);
-
-/* Fill in the FROM_CATALOG features of an event row by its item's key as text. */
-extern void read_catalog(Session *session, const Model *model, const char *key, EventRow *row);
 
 /* Mark the catalogue items that the user had before now. */
 extern void read_seen(Session *session, const AskedUser *asked, bool *seen);
@@ -159,5 +232,8 @@ extern Datum id_argument(Datum value, Oid type, Oid column_type, const char *wha
 /* Text to a key of another relation's column; false: no such key can exist. */
 extern bool key_from_text(const char *text, Oid type, Datum *key);
 extern char *key_to_text(Datum key, Oid type);
+
+/* A key of one column's type as one of another's; false as above. */
+extern bool convert_key(Datum key, Oid from, Oid to, Datum *converted);
 
 #endif							/* DUPN_SESSION_H */

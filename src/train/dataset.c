@@ -344,7 +344,7 @@ encode_events(Build *build)
 			if ((data->events->n + i) % CHECK_EVERY == 0)
 				job_check();
 		}
-		event_table_sort(table, set, 0, 0, false);
+		event_table_sort(table, set, 0, table->n, 0, false);
 		for (int64 at = 0; at < user.n; at++)
 		{
 			int64		row = order[table->item[at]];
