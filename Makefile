@@ -8,6 +8,7 @@
 #	make golden GOLDEN=folder	compare with the reference values in a folder
 #	make fuzz FUZZ_SECONDS=60	feed the parsers hostile bytes (needs clang)
 #	make mutation			do the unit tests notice altered code?
+#	make bench-network		user vectors of one core, no server
 #	make bench-training		samples a second of one core, no server
 #	make check-sanitize		regression tests on a server built with sanitizers,
 #	make check-valgrind		and under valgrind; both build PostgreSQL first
@@ -49,7 +50,7 @@ TRACK = -MMD -MP
 
 # Goals that need no PostgreSQL at this moment: the network alone, and the
 # scripts that install PostgreSQL first.  Everything else is PGXS.
-PLAIN_GOALS = check demo bench check-sanitize check-valgrind unit unit-programs golden fuzz mutation bench-training nn dist
+PLAIN_GOALS = check demo bench check-sanitize check-valgrind unit unit-programs golden fuzz mutation bench-network bench-training nn dist
 
 ifneq ($(filter $(PLAIN_GOALS) build/nn%,$(MAKECMDGOALS)),)
 
@@ -123,6 +124,9 @@ build/fuzz/%: test/unit/%.c $(NN_SRCS) $(wildcard src/nn/*.h)
 
 mutation:
 	@test/mutation/run
+
+bench-network: $(NN_BUILD)/bench/network
+	@$<
 
 # CASES as the program's head says.
 bench-training: $(NN_BUILD)/bench/training
