@@ -50,12 +50,14 @@ NN_KERNEL(cell_forward) (int H, float *restrict z, const float *previous, float 
 }
 
 /*
- * z [4H]: activations in, gradients of the sums out.  dh [H] is all of h's
- * gradient, dc [H] what the next step left, and then what this one leaves.
+ * z [4H]: activations in, gradients of the sums out.  h's gradient is d_state
+ * and what the next step left, dh [H]; dc [H] is what the next step left, and
+ * then what this one leaves.
  */
 void
-NN_KERNEL(cell_backward) (int H, float *restrict z, const float *restrict previous, const float *restrict c,
-			  const float *restrict dh, float *restrict dc)
+NN_KERNEL(cell_backward) (int H, float *restrict z, const float *restrict previous,
+						   const float *restrict c, const float *restrict d_state,
+						   const float *restrict dh, float *restrict dc)
 {
 	float	   *zi = z,
 			   *zf = z + H,
@@ -69,9 +71,10 @@ NN_KERNEL(cell_backward) (int H, float *restrict z, const float *restrict previo
 					g = zg[j],
 					o = zo[j];
 		float		t = nn_tanh1(c[j]);
-		float		d = dc[j] + dh[j] * o * (1.0f - t * t);
+		float		d_h = d_state[j] + dh[j];
+		float		d = dc[j] + d_h * o * (1.0f - t * t);
 
-		zo[j] = dh[j] * t * o * (1.0f - o);
+		zo[j] = d_h * t * o * (1.0f - o);
 		zi[j] = d * g * i * (1.0f - i);
 		zg[j] = d * i * (1.0f - g * g);
 		zf[j] = d * f * (1.0f - f);

@@ -10,7 +10,9 @@
  */
 #include <string.h>
 
+#include "arena.h"
 #include "layers.h"
+#include "product.h"
 #include "vector.h"
 
 static void
@@ -90,6 +92,139 @@ nn_scatter(const nn_layout *layout, nn_grad *grad, const nn_fields *fields,
 		}
 	}
 }
+
+/* ------------------------------------------------------------------------
+ * Projected properties
+ * ------------------------------------------------------------------------ */
+
+static int64_t
+ids_count(const nn_ids *ids, int64_t n)
+{
+	return n == 0 ? 0 : ids->offsets ? ids->offsets[n] : n;
+}
+
+void
+nn_projected_carve(const nn_run *run, const nn_ids *ids, int use, int64_t n, int width,
+				   nn_arena *arena, nn_projected *projected)
+{
+	int64_t		rows = 0;
+
+	nn_group_fields(run->config, run->layout, NN_PROPERTY, use, &projected->fields);
+	projected->width = width;
+	for (int k = 0; k < projected->fields.n; k++)
+	{
+		const nn_tensor *table = &run->layout->tensor[projected->fields.table[k]];
+		int64_t		most = ids_count(&ids[projected->fields.source[k]], n);
+
+		most = most < table->rows ? most : table->rows;
+		projected->row[k] = nn_arena_alloc(arena, (size_t) table->rows, sizeof(int32_t));
+		projected->id[k] = nn_arena_alloc(arena, (size_t) most, sizeof(int32_t));
+		projected->encoding[k] = nn_arena_floats(arena, (size_t) most, (size_t) table->cols);
+		projected->first[k] = rows;
+		rows += most;
+	}
+	projected->value = nn_arena_floats(arena, (size_t) rows, (size_t) width);
+	projected->gradient = run->backward ? nn_arena_floats(arena, (size_t) rows, (size_t) width) : NULL;
+	projected->first[projected->fields.n] = rows;
+}
+
+/* Number the ids that occur, and copy their rows. */
+static void
+find_rows(const nn_run *run, const nn_ids *ids, int64_t n, int k, nn_projected *projected)
+{
+	const nn_tensor *table = &run->layout->tensor[projected->fields.table[k]];
+	const int32_t *values = ids[projected->fields.source[k]].values;
+	int64_t		count = ids_count(&ids[projected->fields.source[k]], n);
+	int32_t		rows = 0;
+
+	memset(projected->row[k], 0xff, (size_t) table->rows * sizeof(int32_t));
+	for (int64_t j = 0; j < count; j++)
+		if (projected->row[k][values[j]] < 0)
+		{
+			memcpy(projected->encoding[k] + rows * table->cols,
+				   run->param + table->offset + values[j] * table->cols, (size_t) table->cols * sizeof(float));
+			projected->id[k][rows] = values[j];
+			projected->row[k][values[j]] = rows++;
+		}
+	projected->rows[k] = rows;
+}
+
+nn_status
+nn_projected_forward(const nn_run *run, const nn_ids *ids, int64_t n,
+					 const float *weight, int ld, nn_projected *projected)
+{
+	for (int k = 0; k < projected->fields.n; k++)
+	{
+		int			dim = (int) run->layout->tensor[projected->fields.table[k]].cols;
+
+		find_rows(run, ids, n, k, projected);
+		NN_TRY(nn_product(run, NN_ABT, projected->rows[k], projected->width, dim, projected->encoding[k], dim,
+						  weight + projected->fields.at[k], ld, false,
+						  projected->value + projected->first[k] * projected->width, projected->width));
+		if (run->backward)
+			memset(projected->gradient + projected->first[k] * projected->width, 0,
+				   (size_t) projected->rows[k] * projected->width * sizeof(float));
+	}
+	return NN_OK;
+}
+
+void
+nn_projected_add(const nn_projected *projected, const nn_ids *ids, int64_t event,
+				 int begin, int n, float *y)
+{
+	for (int k = 0; k < projected->fields.n; k++)
+	{
+		const int32_t *id;
+		int64_t		bag = nn_bag(&ids[projected->fields.source[k]], event, &id);
+
+		for (int64_t j = 0; j < bag; j++)
+			nn_vector_axpy(n, 1.0f, projected->value +
+						   (projected->first[k] + projected->row[k][id[j]]) * projected->width + begin, y);
+	}
+}
+
+void
+nn_projected_collect(const nn_projected *projected, const nn_ids *ids, int64_t event,
+					 int begin, int n, const float *d)
+{
+	for (int k = 0; k < projected->fields.n; k++)
+	{
+		const int32_t *id;
+		int64_t		bag = nn_bag(&ids[projected->fields.source[k]], event, &id);
+
+		for (int64_t j = 0; j < bag; j++)
+			nn_vector_axpy(n, 1.0f, d, projected->gradient +
+						   (projected->first[k] + projected->row[k][id[j]]) * projected->width + begin);
+	}
+}
+
+nn_status
+nn_projected_backward(const nn_run *run, const float *weight, int ld, float *d_weight,
+					  const nn_projected *projected, nn_grad *grad)
+{
+	for (int k = 0; k < projected->fields.n; k++)
+	{
+		int			tensor = projected->fields.table[k];
+		int			dim = (int) run->layout->tensor[tensor].cols;
+		int			at = projected->fields.at[k];
+		int			width = projected->width;
+		int32_t		rows = projected->rows[k];
+		float	   *encoding = projected->encoding[k];
+		const float *d = projected->gradient + projected->first[k] * width;
+
+		NN_TRY(nn_product(run, NN_ATB, width, dim, rows, d, width, encoding, dim, true, d_weight + at, ld));
+		/* the encodings are done with: their gradient takes their place */
+		NN_TRY(nn_product(run, NN_AB, rows, dim, width, d, width, weight + at, ld, false, encoding, dim));
+		for (int32_t i = 0; i < rows; i++)
+			nn_vector_axpy(dim, 1.0f, encoding + i * dim,
+						   nn_grad_row(run->layout, grad, tensor, projected->id[k][i]));
+	}
+	return NN_OK;
+}
+
+/* ------------------------------------------------------------------------
+ * Dropout, and one item
+ * ------------------------------------------------------------------------ */
 
 void
 nn_dropout_apply(const nn_dropout *dropout, float rate, uint64_t stream,

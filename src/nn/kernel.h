@@ -44,7 +44,7 @@
 	/* cell.c: the LSTM's gates in training */ \
 	K(void, cell_forward, (int H, float *z, const float *previous, float *c, float *h)) \
 	K(void, cell_backward, (int H, float *z, const float *previous, const float *c, \
-							const float *dh, float *dc))
+							const float *d_state, const float *dh, float *dc))
 
 /* A kernel's own name in each set */
 #define NN_NAME_OF(name, set) nn_##name##_##set

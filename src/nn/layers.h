@@ -83,6 +83,42 @@ extern void nn_gather(const nn_layout *layout, const float *param, const nn_fiel
 extern void nn_scatter(const nn_layout *layout, nn_grad *grad, const nn_fields *fields,
 					   const nn_ids *ids, const int64_t *map, int64_t n, const float *d, int ld);
 
+/*
+ * Properties have few values, and nothing happens to their encodings on the
+ * way: instead of every event's encoding, the table rows that occur in a batch
+ * meet the weight, and an event adds up what its ids gave.  Backward likewise.
+ */
+typedef struct nn_projected
+{
+	nn_fields	fields;
+	int			width;			/* of the weight's output */
+	int64_t		first[NN_MAX_FEATURES + 1]; /* row of a field, then all */
+	int32_t		rows[NN_MAX_FEATURES];	/* that occur */
+	int32_t    *row[NN_MAX_FEATURES];	/* [vocab] the row of an id within its field */
+	int32_t    *id[NN_MAX_FEATURES];	/* the id of a row */
+	float	   *encoding[NN_MAX_FEATURES];	/* [rows, dim] table rows */
+	float	   *value;			/* [all rows, width] */
+	float	   *gradient;		/* of value, for backward; starts as zeros */
+} nn_projected;
+
+/* For n events of the properties of a use. */
+extern void nn_projected_carve(const nn_run *run, const nn_ids *ids, int use, int64_t n, int width,
+							   nn_arena *arena, nn_projected *projected);
+
+/* Times weight [width, of which the first columns are the properties'], ld floats a row. */
+extern nn_status nn_projected_forward(const nn_run *run, const nn_ids *ids, int64_t n,
+									  const float *weight, int ld, nn_projected *projected);
+
+/* y += columns [begin, begin + n) of an event's projection. */
+extern void nn_projected_add(const nn_projected *projected, const nn_ids *ids, int64_t event,
+							 int begin, int n, float *y);
+
+/* Backward: collect the events' gradients, then hand the sums on and lose the encodings. */
+extern void nn_projected_collect(const nn_projected *projected, const nn_ids *ids, int64_t event,
+								 int begin, int n, const float *d);
+extern nn_status nn_projected_backward(const nn_run *run, const float *weight, int ld, float *d_weight,
+									   const nn_projected *projected, nn_grad *grad);
+
 /* The ids of one row: how many, and where. */
 static inline int64_t
 nn_bag(const nn_ids *ids, int64_t row, const int32_t **values)
@@ -126,11 +162,13 @@ typedef struct nn_lstm
 	int64_t    *start;			/* [steps + 1] */
 	int32_t    *order;			/* [B] sequences, longest first */
 	int64_t    *event;			/* [N] the batch's event of a packed row */
-	float	   *item;			/* [N, E] after dropout */
-	float	   *property;		/* [N, Pg] */
-	float	   *gate;			/* [N, 4H] sums, then activations, then their gradients */
+	float	   *input;			/* [N, H + E] the state before, the item after dropout */
+	float	   *gate;			/* [N, 4H] sums, then activations, then their gradients;
+								 * a chunk's without backward */
 	float	   *cell;			/* [N, H]; [B, H], the latest, without backward */
-	float	   *hidden;			/* [N, H] */
+	float	   *weight_hidden;	/* [H, 4H] transposed, NULL when prepared */
+	float	   *weight_item;	/* [E, 4H] transposed */
+	nn_projected property;		/* onto the rows of i, f, o */
 } nn_lstm;
 
 extern void nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm *lstm);

@@ -7,8 +7,10 @@
  *		+ weight_property p
  *	i, f, o = sigmoid(z)	g = tanh(z)		c = f c' + i g		h = o tanh(c)
  *
- * What depends on the events alone is one product for all of them; a step then
- * is one product for the sequences that still go on.
+ * What depends on the events alone is one product for many of them; a step then
+ * is one product for the sequences that still go on.  Both work on chunks of
+ * rows whose gates stay in the second cache until nothing needs them any more:
+ * each row travels to memory once forward and once backward.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +20,9 @@
 #include "layers.h"
 #include "product.h"
 #include "vector.h"
+
+#define CHUNK_FLOATS (128 * 1024)	/* of gates: half of a small second cache */
+#define MIN_CHUNK 64			/* rows: with fewer, products are slow */
 
 /* ------------------------------------------------------------------------
  * Packing
@@ -29,14 +34,25 @@ sequence_length(const nn_batch *batch, int32_t b)
 	return batch->offsets[b + 1] - batch->offsets[b];
 }
 
+static int64_t
+chunk_rows(int H)
+{
+	int64_t		rows = CHUNK_FLOATS / (4 * H);
+
+	return rows > MIN_CHUNK ? rows : MIN_CHUNK;
+}
+
 void
 nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm *lstm)
 {
 	const nn_config *config = run->config;
 	size_t		B = (size_t) batch->sequences;
 	size_t		N = B > 0 ? (size_t) batch->offsets[B] : 0;
-	int			H = config->hidden;
+	size_t		H = (size_t) config->hidden;
+	size_t		kept = N;
 
+	if (!run->backward && N > (size_t) chunk_rows(config->hidden))
+		kept = (size_t) chunk_rows(config->hidden);
 	lstm->events = (int64_t) N;
 	lstm->steps = 0;
 	for (size_t b = 0; b < B; b++)
@@ -45,11 +61,13 @@ nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm
 	lstm->start = nn_arena_alloc(arena, (size_t) lstm->steps + 2, sizeof(int64_t));
 	lstm->order = nn_arena_alloc(arena, B, sizeof(int32_t));
 	lstm->event = nn_arena_alloc(arena, N, sizeof(int64_t));
-	lstm->item = nn_arena_floats(arena, N, config->E);
-	lstm->property = nn_arena_floats(arena, N, config->Pg);
-	lstm->gate = nn_arena_floats(arena, N, 4 * (size_t) H);
+	lstm->input = nn_arena_floats(arena, N, H + config->E);
+	lstm->gate = nn_arena_floats(arena, kept, 4 * H);
 	lstm->cell = nn_arena_floats(arena, run->backward ? N : B, H);
-	lstm->hidden = nn_arena_floats(arena, N, H);
+	lstm->weight_hidden = run->prepared ? NULL : nn_arena_floats(arena, H, 4 * H);
+	lstm->weight_item = nn_arena_floats(arena, config->E, 4 * H);
+	nn_projected_carve(run, batch->property, NN_USE_GATES, (int64_t) N, 3 * config->hidden,
+					   arena, &lstm->property);
 }
 
 /* Sort by length, longest first and else in order, and number the packed rows. */
@@ -93,8 +111,36 @@ pack(const nn_batch *batch, int direction, nn_lstm *lstm)
 }
 
 /* ------------------------------------------------------------------------
- * Forward and backward
+ * Forward
  * ------------------------------------------------------------------------ */
+
+/* The sums of n rows from `first` on, but for what the states before give. */
+static nn_status
+project(const nn_run *run, const nn_batch *batch, int direction, const nn_fields *fields,
+		const nn_lstm *lstm, int64_t first, int64_t n, float *gate)
+{
+	int			H = run->config->hidden,
+				E = run->config->E,
+				X = H + E;
+	const float *bias = nn_param(run, run->layout->lstm[direction].bias);
+	float	   *item = lstm->input + first * X + H;
+
+	nn_gather(run->layout, run->param, fields, batch->item, lstm->event + first, n, item, X);
+	if (run->dropout)
+		for (int64_t p = 0; p < n; p++)
+			nn_dropout_apply(run->dropout, run->dropout->item, NN_STREAM_ITEM,
+							 (run->dropout->event + (uint64_t) lstm->event[first + p]) * E, E, item + p * X);
+	for (int64_t p = 0; p < n; p++)
+	{
+		float	   *z = gate + p * 4 * H;
+
+		/* rows i, f and then o: the candidate g has no property */
+		memcpy(z, bias, 4 * (size_t) H * sizeof(float));
+		nn_projected_add(&lstm->property, batch->property, lstm->event[first + p], 0, 2 * H, z);
+		nn_projected_add(&lstm->property, batch->property, lstm->event[first + p], 2 * H, H, z + 3 * H);
+	}
+	return nn_product(run, NN_AB, n, 4 * H, E, item, X, lstm->weight_item, 4 * H, true, gate, 4 * H);
+}
 
 nn_status
 nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
@@ -102,63 +148,95 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 {
 	const nn_config *config = run->config;
 	const nn_lstm_tensors *tensors = &run->layout->lstm[direction];
-	const float *bias = nn_param(run, tensors->bias);
 	int			H = config->hidden,
 				E = config->E,
-				Pg = config->Pg;
-	int64_t		N = lstm->events;
+				X = H + E,
+				W = config->W;
+	int64_t		chunk = chunk_rows(H);
+	const float *weight_hidden = lstm->weight_hidden;
 	nn_fields	fields;
 
 	pack(batch, direction, lstm);
 	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
-	nn_gather(run->layout, run->param, &fields, batch->item, lstm->event, N, lstm->item, E);
-	if (run->dropout)
-		for (int64_t p = 0; p < N; p++)
-			nn_dropout_apply(run->dropout, run->dropout->item, NN_STREAM_ITEM,
-							 (run->dropout->event + (uint64_t) lstm->event[p]) * E, E, lstm->item + p * E);
-	nn_group_fields(config, run->layout, NN_PROPERTY, NN_USE_GATES, &fields);
-	nn_gather(run->layout, run->param, &fields, batch->property, lstm->event, N, lstm->property, Pg);
-
-	for (int64_t p = 0; p < N; p++)
-		memcpy(lstm->gate + p * 4 * H, bias, 4 * (size_t) H * sizeof(float));
-	NN_TRY(nn_product(run, NN_ABT, N, 4 * H, E, lstm->item, E,
-					  nn_param(run, tensors->weight_item), E, true, lstm->gate, 4 * H));
-	if (Pg > 0)
-	{
-		/* rows i, f and then o: the candidate g has no property */
-		const float *w = nn_param(run, tensors->weight_property);
-
-		NN_TRY(nn_product(run, NN_ABT, N, 2 * H, Pg, lstm->property, Pg, w, Pg,
-						  true, lstm->gate, 4 * H));
-		NN_TRY(nn_product(run, NN_ABT, N, H, Pg, lstm->property, Pg, w + 2 * (size_t) H * Pg, Pg,
-						  true, lstm->gate + 3 * H, 4 * H));
-	}
+	if (run->prepared)
+		weight_hidden = nn_prepared_recurrent(run, direction);
+	else
+		nn_transpose(4 * (size_t) H, (size_t) H, nn_param(run, tensors->weight_hidden), lstm->weight_hidden);
+	nn_transpose(4 * (size_t) H, (size_t) E, nn_param(run, tensors->weight_item), lstm->weight_item);
+	if (tensors->weight_property >= 0)
+		NN_TRY(nn_projected_forward(run, batch->property, lstm->events,
+									nn_param(run, tensors->weight_property), config->Pg, &lstm->property));
 
 	for (int s = 0; s < lstm->steps; s++)
-	{
-		int64_t		first = lstm->start[s];
-		int64_t		before = s > 0 ? lstm->start[s - 1] : 0;
-		int64_t		n = lstm->start[s + 1] - first;
-
-		if (s > 0 && n == 1 && run->prepared)
-			nn_vector_matrix(H, 4 * (size_t) H, lstm->hidden + before * H,
-							 nn_prepared_recurrent(run, direction), lstm->gate + first * 4 * H);
-		else if (s > 0)
-			NN_TRY(nn_product(run, NN_ABT, n, 4 * H, H, lstm->hidden + before * H, H,
-							  nn_param(run, tensors->weight_hidden), H,
-							  true, lstm->gate + first * 4 * H, 4 * H));
-		for (int64_t i = 0; i < n; i++)
+		for (int64_t row = lstm->start[s], end; row < lstm->start[s + 1]; row = end)
 		{
-			float	   *c = lstm->cell + (run->backward ? first + i : i) * H;
-			const float *previous = run->backward ? lstm->cell + (before + i) * H : c;
+			/* the rows of the step that lie in one chunk; first: the chunk's */
+			int64_t		first = row / chunk * chunk;
+			int64_t		sequence = row - lstm->start[s];
+			float	   *gate = lstm->gate + (run->backward ? row : row - first) * 4 * H;
+			const float *before = lstm->input + row * X;
 
-			nn_cell_forward(H, lstm->gate + (first + i) * 4 * H, s > 0 ? previous : NULL, c,
-						 lstm->hidden + (first + i) * H);
+			end = first + chunk < lstm->start[s + 1] ? first + chunk : lstm->start[s + 1];
+			if (row == first)
+				NN_TRY(project(run, batch, direction, &fields, lstm, row,
+							   lstm->events - row < chunk ? lstm->events - row : chunk, gate));
+			if (s == 0)
+				for (int64_t i = row; i < end; i++)
+					memset(lstm->input + i * X, 0, H * sizeof(float));
+			else if (end == row + 1)
+				nn_vector_matrix(H, 4 * (size_t) H, before, weight_hidden, gate);
+			else
+				NN_TRY(nn_product(run, NN_AB, end - row, 4 * H, H, before, X,
+								  weight_hidden, 4 * H, true, gate, 4 * H));
+			for (int64_t i = 0; i < end - row; i++)
+			{
+				float	   *h = state + lstm->event[row + i] * W + direction * H;
+				float	   *c = lstm->cell + (run->backward ? row : sequence) * H + i * H;
+				const float *previous = s == 0 ? NULL :
+					run->backward ? lstm->cell + (lstm->start[s - 1] + sequence + i) * H : c;
+
+				nn_cell_forward(H, gate + i * 4 * H, previous, c, h);
+				if (s + 1 < lstm->steps && lstm->start[s + 1] + sequence + i < lstm->start[s + 2])
+					memcpy(lstm->input + (lstm->start[s + 1] + sequence + i) * X, h, H * sizeof(float));
+			}
 		}
+	return NN_OK;
+}
+
+/* ------------------------------------------------------------------------
+ * Backward
+ * ------------------------------------------------------------------------ */
+
+/* The gradients of n rows from `first` on into parameters; gate holds those of the sums. */
+static nn_status
+project_backward(const nn_run *run, const nn_batch *batch, int direction, const nn_fields *fields,
+				 nn_lstm *lstm, int64_t first, int64_t n, float *d_item, nn_grad *grad)
+{
+	const nn_lstm_tensors *tensors = &run->layout->lstm[direction];
+	int			H = run->config->hidden,
+				E = run->config->E,
+				X = H + E;
+	const float *dz = lstm->gate + first * 4 * H;
+	const float *input = lstm->input + first * X;
+
+	nn_vector_column_sums(n, 4 * (size_t) H, dz, 4 * (size_t) H, nn_grad_of(run, grad, tensors->bias));
+	for (int64_t p = 0; p < n; p++)
+	{
+		nn_projected_collect(&lstm->property, batch->property, lstm->event[first + p], 0, 2 * H, dz + p * 4 * H);
+		nn_projected_collect(&lstm->property, batch->property, lstm->event[first + p], 2 * H, H,
+						  dz + p * 4 * H + 3 * H);
 	}
-	for (int64_t p = 0; p < N; p++)
-		memcpy(state + lstm->event[p] * config->W + direction * H, lstm->hidden + p * H,
-			   H * sizeof(float));
+	NN_TRY(nn_product(run, NN_ATB, 4 * H, H, n, dz, 4 * H, input, X,
+					  true, nn_grad_of(run, grad, tensors->weight_hidden), H));
+	NN_TRY(nn_product(run, NN_ATB, 4 * H, E, n, dz, 4 * H, input + H, X,
+					  true, nn_grad_of(run, grad, tensors->weight_item), E));
+	NN_TRY(nn_product(run, NN_AB, n, E, 4 * H, dz, 4 * H, nn_param(run, tensors->weight_item), E,
+					  false, d_item, E));
+	if (run->dropout)
+		for (int64_t p = 0; p < n; p++)
+			nn_dropout_apply(run->dropout, run->dropout->item, NN_STREAM_ITEM,
+							 (run->dropout->event + (uint64_t) lstm->event[first + p]) * E, E, d_item + p * E);
+	nn_scatter(run->layout, grad, fields, batch->item, lstm->event + first, n, d_item, E);
 	return NN_OK;
 }
 
@@ -169,74 +247,44 @@ nn_lstm_backward(const nn_run *run, const nn_batch *batch, int direction,
 	const nn_config *config = run->config;
 	const nn_lstm_tensors *tensors = &run->layout->lstm[direction];
 	int			H = config->hidden,
-				E = config->E,
-				Pg = config->Pg;
+				W = config->W;
 	int64_t		N = batch->sequences > 0 ? batch->offsets[batch->sequences] : 0;
-	int64_t		later;
-	float	   *dh = nn_arena_floats(arena, N, H);
+	int64_t		chunk = chunk_rows(H);
+	float	   *dh = nn_arena_floats(arena, batch->sequences, H);
 	float	   *dc = nn_arena_floats(arena, batch->sequences, H);
-	float	   *previous = nn_arena_floats(arena, N, H);
-	float	   *d_item = nn_arena_floats(arena, N, E);
-	float	   *d_property = nn_arena_floats(arena, N, Pg);
-	float	   *dz;
+	float	   *d_item = nn_arena_floats(arena, N < chunk ? N : chunk, config->E);
 	nn_fields	fields;
 
 	if (nn_arena_counts(arena))
 		return NN_OK;
 	NN_TRY(nn_arena_check(arena));
-	if (N == 0)
-		return NN_OK;
 
-	for (int64_t p = 0; p < N; p++)
-		memcpy(dh + p * H, d_state + lstm->event[p] * config->W + direction * H, H * sizeof(float));
+	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
+	memset(dh, 0, (size_t) batch->sequences * H * sizeof(float));
 	memset(dc, 0, (size_t) batch->sequences * H * sizeof(float));
 	for (int s = lstm->steps - 1; s >= 0; s--)
-	{
-		int64_t		first = lstm->start[s];
-		int64_t		before = s > 0 ? lstm->start[s - 1] : 0;
-		int64_t		n = lstm->start[s + 1] - first;
-
-		for (int64_t i = 0; i < n; i++)
-			nn_cell_backward(H, lstm->gate + (first + i) * 4 * H,
-						  s > 0 ? lstm->cell + (before + i) * H : NULL,
-						  lstm->cell + (first + i) * H, dh + (first + i) * H, dc + i * H);
-		if (s > 0)
+		for (int64_t end = lstm->start[s + 1]; end > lstm->start[s];)
 		{
-			NN_TRY(nn_product(run, NN_AB, n, H, 4 * H, lstm->gate + first * 4 * H, 4 * H,
-							  nn_param(run, tensors->weight_hidden), H, true, dh + before * H, H));
-			memcpy(previous + first * H, lstm->hidden + before * H, (size_t) n * H * sizeof(float));
+			int64_t		first = (end - 1) / chunk * chunk;
+			int64_t		row = first > lstm->start[s] ? first : lstm->start[s];
+			int64_t		sequence = row - lstm->start[s];
+
+			for (int64_t i = 0; row + i < end; i++)
+				nn_cell_backward(H, lstm->gate + (row + i) * 4 * H,
+							  s > 0 ? lstm->cell + (lstm->start[s - 1] + sequence + i) * H : NULL,
+							  lstm->cell + (row + i) * H,
+							  d_state + lstm->event[row + i] * W + direction * H,
+							  dh + (sequence + i) * H, dc + (sequence + i) * H);
+			if (s > 0)
+				NN_TRY(nn_product(run, NN_AB, end - row, H, 4 * H, lstm->gate + row * 4 * H, 4 * H,
+								  nn_param(run, tensors->weight_hidden), H, false, dh + sequence * H, H));
+			if (row == first)
+				NN_TRY(project_backward(run, batch, direction, &fields, lstm, row,
+										N - row < chunk ? N - row : chunk, d_item, grad));
+			end = row;
 		}
-	}
-
-	/* gate now holds the gradients of the sums; weights get them in one product each */
-	dz = lstm->gate;
-	later = lstm->start[1];
-	nn_vector_column_sums(N, 4 * (size_t) H, dz, 4 * (size_t) H, nn_grad_of(run, grad, tensors->bias));
-	NN_TRY(nn_product(run, NN_ATB, 4 * H, H, N - later, dz + later * 4 * H, 4 * H,
-					  previous + later * H, H, true, nn_grad_of(run, grad, tensors->weight_hidden), H));
-	NN_TRY(nn_product(run, NN_ATB, 4 * H, E, N, dz, 4 * H, lstm->item, E,
-					  true, nn_grad_of(run, grad, tensors->weight_item), E));
-	NN_TRY(nn_product(run, NN_AB, N, E, 4 * H, dz, 4 * H, nn_param(run, tensors->weight_item), E,
-					  false, d_item, E));
-	if (run->dropout)
-		for (int64_t p = 0; p < N; p++)
-			nn_dropout_apply(run->dropout, run->dropout->item, NN_STREAM_ITEM,
-							 (run->dropout->event + (uint64_t) lstm->event[p]) * E, E, d_item + p * E);
-	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
-	nn_scatter(run->layout, grad, &fields, batch->item, lstm->event, N, d_item, E);
-	if (Pg > 0)
-	{
-		const float *w = nn_param(run, tensors->weight_property);
-		float	   *dw = nn_grad_of(run, grad, tensors->weight_property);
-		size_t		o = 2 * (size_t) H * Pg;
-
-		NN_TRY(nn_product(run, NN_ATB, 2 * H, Pg, N, dz, 4 * H, lstm->property, Pg, true, dw, Pg));
-		NN_TRY(nn_product(run, NN_ATB, H, Pg, N, dz + 3 * H, 4 * H, lstm->property, Pg,
-						  true, dw + o, Pg));
-		NN_TRY(nn_product(run, NN_AB, N, Pg, 2 * H, dz, 4 * H, w, Pg, false, d_property, Pg));
-		NN_TRY(nn_product(run, NN_AB, N, Pg, H, dz + 3 * H, 4 * H, w + o, Pg, true, d_property, Pg));
-		nn_group_fields(config, run->layout, NN_PROPERTY, NN_USE_GATES, &fields);
-		nn_scatter(run->layout, grad, &fields, batch->property, lstm->event, N, d_property, Pg);
-	}
+	if (tensors->weight_property >= 0)
+		return nn_projected_backward(run, nn_param(run, tensors->weight_property), config->Pg,
+									 nn_grad_of(run, grad, tensors->weight_property), &lstm->property, grad);
 	return NN_OK;
 }

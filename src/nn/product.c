@@ -98,3 +98,13 @@ nn_product(const nn_run *run, nn_form form, int64_t m, int64_t n, int64_t k,
 					(int) m, (int) n, (int) k, 1.0f, a, lda, b, ldb, beta, c, ldc);
 	return NN_OK;
 }
+
+/* In blocks that stay in the first cache. */
+void
+nn_transpose(size_t rows, size_t cols, const float *a, float *transposed)
+{
+	for (size_t block = 0; block < rows; block += 16)
+		for (size_t k = 0; k < cols; k++)
+			for (size_t row = block; row < rows && row < block + 16; row++)
+				transposed[k * rows + row] = a[row * cols + k];
+}
