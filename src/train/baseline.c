@@ -25,7 +25,7 @@
 #define DECAY			0.8f
 #define MARKOV_SHRINK	5.0f
 #define KNN_SHRINK		10.0f
-#define MAX_PAIRS		20000000	/* beyond, users are sampled: bounds memory to 240 MB */
+#define MAX_PAIRS		20000000	/* beyond, users are sampled: bounds time */
 
 /* ---------------- item-to-item tables ---------------- */
 
@@ -38,8 +38,9 @@ typedef struct Pair
 
 typedef struct ItemTable
 {
+	ColumnStore *store;
 	int64	   *offsets;		/* [J + 1] */
-	Pair	   *pair;			/* by from, then to */
+	const Pair *pair;			/* by from, then to */
 } ItemTable;
 
 typedef enum PairKind
@@ -57,7 +58,9 @@ compare_pairs(const void *a, const void *b)
 
 	if (x->from != y->from)
 		return x->from < y->from ? -1 : 1;
-	return x->to < y->to ? -1 : x->to > y->to;
+	if (x->to != y->to)
+		return x->to < y->to ? -1 : 1;
+	return x->weight < y->weight ? -1 : x->weight > y->weight;
 }
 
 static int
@@ -133,11 +136,15 @@ item_table(const Dataset *data, PairKind kind)
 {
 	ItemTable  *table = palloc(sizeof(ItemTable));
 	const int64 *count = data->catalogue.count;
+	Pair	   *buffer = palloc(sizeof(Pair) * 2 * HISTORY * 2 * HISTORY);	/* of one user */
+	Column	   *all;
+	Column	   *merged;
 	int64		total = 0;
-	int64		n = 0;
-	int64		merged = 0;
 	uint32		stride;
 
+	table->store = column_store(CurrentMemoryContext, data->memory);
+	all = column_add(table->store, sizeof(Pair), NULL);
+	merged = column_add(table->store, sizeof(Pair), &table->pair);
 	for (int64 u = 0; u < data->n_users; u++)
 	{
 		total += user_pairs(data, &data->users[u], kind, NULL);
@@ -145,40 +152,50 @@ item_table(const Dataset *data, PairKind kind)
 			job_check();
 	}
 	stride = (uint32) (total / MAX_PAIRS + 1);
-	table->pair = palloc0_array_huge(Pair, total);
 	for (int64 u = 0; u < data->n_users; u++)
 	{
 		if (data->users[u].hash / 2 % stride == 0)
-			n += user_pairs(data, &data->users[u], kind, table->pair + n);
+			column_append(all, buffer, user_pairs(data, &data->users[u], kind, buffer));
 		if (u % 1024 == 0)
 			job_check();
 	}
-	qsort(table->pair, n, sizeof(Pair), compare_pairs);
-	job_check();
-	for (int64 i = 0; i < n; i++)
-	{
-		if (merged > 0 && compare_pairs(&table->pair[merged - 1], &table->pair[i]) == 0)
-			table->pair[merged - 1].weight += table->pair[i].weight;
-		else
-			table->pair[merged++] = table->pair[i];
-	}
-	for (int64 i = 0; i < merged && kind != PAIR_NEXT; i++)
-	{
-		Pair	   *p = &table->pair[i];
-		double		from = count[p->from];
-		double		to = count[p->to];
+	column_finish(all);
+	all = column_sorted(all, compare_pairs);
 
-		if (kind == PAIR_DECAYED)
-			p->weight /= sqrt((from + MARKOV_SHRINK) * (to + MARKOV_SHRINK));
-		else
-			p->weight /= sqrt(from * to) + KNN_SHRINK;
-	}
 	table->offsets = palloc0_array_huge(int64, data->catalogue.n + 1);
-	for (int64 i = 0; i < merged; i++)
-		table->offsets[table->pair[i].from + 1]++;
+	for (int64 begin = 0, end; begin < all->n; begin = end)
+	{
+		const Pair *pair = (const Pair *) all->data;
+		Pair		p = pair[begin];
+		double		from = count[p.from];
+		double		to = count[p.to];
+
+		for (end = begin + 1; end < all->n && pair[end].from == p.from && pair[end].to == p.to; end++)
+			p.weight += pair[end].weight;
+		if (kind == PAIR_DECAYED)
+			p.weight /= sqrt((from + MARKOV_SHRINK) * (to + MARKOV_SHRINK));
+		else if (kind == PAIR_TOGETHER)
+			p.weight /= sqrt(from * to) + KNN_SHRINK;
+		column_append(merged, &p, 1);
+		table->offsets[p.from + 1]++;
+		if (merged->n % 4096 == 0)
+			job_check();
+	}
+	column_finish(merged);
+	column_free(all);
 	for (int64 j = 0; j < data->catalogue.n; j++)
 		table->offsets[j + 1] += table->offsets[j];
+	pfree(buffer);
+	job_spilled(column_memory_spilled(data->memory));
 	return table;
+}
+
+static void
+item_table_free(ItemTable *table)
+{
+	column_store_delete(table->store);
+	pfree(table->offsets);
+	pfree(table);
 }
 
 /* ---------------- ranking by sparse scores ---------------- */
@@ -239,6 +256,17 @@ ranking_init(Ranking *ranking, const Dataset *data)
 		}
 	}
 	pfree(order);
+}
+
+static void
+ranking_free(Ranking *ranking)
+{
+	pfree(ranking->more);
+	pfree(ranking->same);
+	pfree(ranking->score);
+	pfree(ranking->touched);
+	pfree(ranking->excluded);
+	pfree(ranking->seen);
 }
 
 static void
@@ -434,6 +462,11 @@ next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask
 			ranking.excluded[ranking.seen[s]] = 0;
 		job_check();
 	}
+	pfree(history.item);
+	ranking_free(&ranking);
+	item_table_free(next);
+	item_table_free(decayed);
+	item_table_free(together);
 }
 
 /* ---------------- multiclass ---------------- */

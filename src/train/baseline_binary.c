@@ -25,44 +25,53 @@
 #define ITERATIONS	300
 #define RIDGE		1e-3
 
-/* Past of the user and the candidate at each row of the task's samples. */
+/* Past of the user and the candidate at a row of the task's samples. */
+typedef struct RowPast
+{
+	float		user_samples,
+				user_positives; /* of the same user, earlier */
+	float		item_samples,
+				item_positives; /* of the candidate, in training, itself left out */
+} RowPast;
+
 typedef struct Past
 {
-	float	   *user_samples,
-			   *user_positives; /* of the same user, earlier */
-	float	   *item_samples,
-			   *item_positives; /* of the candidate, in training, itself left out */
+	ColumnStore *store;
+	const RowPast *row;			/* [rows] */
 	double		base_rate;
 } Past;
 
+/* Rows lie in the order of their moments. */
 static Past *
 past_make(const Dataset *data, const Moments *moments, int t)
 {
 	const SampleRows *rows = &data->rows[t];
 	Past	   *past = palloc0(sizeof(Past));
-	uint8	   *training = palloc0_array_huge(uint8, rows->n);
 	float	   *samples = palloc0_array_huge(float, data->catalogue.n);
 	float	   *positives = palloc0_array_huge(float, data->catalogue.n);
+	Column	   *column;
+	int64		first = 0;		/* row of the user */
+	float		samples_before = 0; /* of the user before this instant */
+	float		before = 0;		/* positives among them */
+	float		now = 0;		/* positives of this instant */
 	double		n = 0;
 	double		sum = 0;
 
-	past->user_samples = palloc0_array_huge(float, rows->n);
-	past->user_positives = palloc0_array_huge(float, rows->n);
-	past->item_samples = palloc0_array_huge(float, rows->n);
-	past->item_positives = palloc0_array_huge(float, rows->n);
-
+	past->store = column_store(CurrentMemoryContext, data->memory);
+	column = column_add(past->store, sizeof(RowPast), &past->row);
 	for (int64 m = 0; m < moments->n; m++)
 	{
 		const Moment *moment = &moments->moment[m];
 
+		if (m % 4096 == 0)
+			job_check();
 		if (moment->task != t || moment->split != SPLIT_TRAIN)
 			continue;
 		for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
 		{
-			training[row] = 1;
 			n += 1;
 			sum += rows->label[row];
-			if (rows->item != NULL && rows->item[row] >= 0)
+			if (rows->item[row] >= 0)
 			{
 				samples[rows->item[row]] += 1;
 				positives[rows->item[row]] += rows->label[row];
@@ -71,29 +80,45 @@ past_make(const Dataset *data, const Moments *moments, int t)
 	}
 	past->base_rate = (sum + 0.5) / (n + 1);
 
-	for (int64 row = 0, instant = 0; row < rows->n; row++)
+	for (int64 m = 0; m < moments->n; m++)
 	{
-		/* rows of one instant do not know of each other */
-		if (row == 0 || rows->user[row] != rows->user[row - 1])
-			instant = row;
-		else
-		{
-			bool		same = rows->time[row] == rows->time[row - 1];
+		const Moment *moment = &moments->moment[m];
+		bool		training = moment->split == SPLIT_TRAIN;
 
-			past->user_samples[row] = same ? past->user_samples[row - 1] : (float) (row - instant);
-			past->user_positives[row] = past->user_positives[row - 1];
-			if (!same)
-				for (int64 r = row - 1; r >= instant && rows->time[r] == rows->time[row - 1]; r--)
-					past->user_positives[row] += rows->label[r];
-		}
-		if (rows->item != NULL && rows->item[row] >= 0)
+		if (m % 4096 == 0)
+			job_check();
+		if (moment->task != t)
+			continue;
+		for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
 		{
-			past->item_samples[row] = samples[rows->item[row]] - training[row];
-			past->item_positives[row] = positives[rows->item[row]] -
-				(training[row] ? rows->label[row] : 0);
+			RowPast		own = {0};
+
+			/* rows of one instant do not know of each other */
+			if (row == 0 || rows->user[row] != rows->user[row - 1])
+			{
+				first = row;
+				samples_before = before = now = 0;
+			}
+			else if (rows->time[row] != rows->time[row - 1])
+			{
+				samples_before = (float) (row - first);
+				before += now;
+				now = 0;
+			}
+			now += rows->label[row];
+			own.user_samples = samples_before;
+			own.user_positives = before;
+			if (rows->item[row] >= 0)
+			{
+				own.item_samples = samples[rows->item[row]] - training;
+				own.item_positives = positives[rows->item[row]] - (training ? rows->label[row] : 0);
+			}
+			column_append(column, &own, 1);
 		}
 	}
-	pfree(training);
+	column_finish(column);
+	Assert(column->n == rows->n);
+	job_spilled(column_memory_spilled(data->memory));
 	pfree(samples);
 	pfree(positives);
 	return past;
@@ -122,6 +147,7 @@ sample_counts(const Dataset *data, const Past *past, int t, const Moment *moment
 			  const int *candidate, int n_candidate, double *x)
 {
 	const SampleRows *rows = &data->rows[t];
+	const RowPast *own = &past->row[row];
 	const ModelTask *task = &data->model->task[t];
 	const User *user = &data->users[moment->user];
 	const EventTable *events = data->events;
@@ -146,9 +172,9 @@ sample_counts(const Dataset *data, const Past *past, int t, const Moment *moment
 	for (int i = 0; i < types; i++, at++)
 		x[at] = log1p(x[at]);
 
-	x[at++] = log1p(past->user_samples[row]);
-	x[at++] = log1p(past->user_positives[row]);
-	x[at++] = rate(past->user_positives[row], past->user_samples[row], past->base_rate);
+	x[at++] = log1p(own->user_samples);
+	x[at++] = log1p(own->user_positives);
+	x[at++] = rate(own->user_positives, own->user_samples, past->base_rate);
 
 	if (rows->item != NULL)
 	{
@@ -158,7 +184,7 @@ sample_counts(const Dataset *data, const Past *past, int t, const Moment *moment
 		for (int64 r = Max(user->start, moment->end - 10 * SAME_EVENTS); item >= 0 && r < moment->end; r++)
 			times += events->item[r] == item;
 		x[at++] = log1p(item >= 0 ? (double) data->catalogue.count[item] : 0);
-		x[at++] = rate(past->item_positives[row], past->item_samples[row], past->base_rate);
+		x[at++] = rate(own->item_positives, own->item_samples, past->base_rate);
 		x[at++] = times > 0;
 		x[at++] = log1p(times);
 	}
@@ -240,7 +266,8 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	int			n_candidate;
 	int64		stride = moments->count[SPLIT_TRAIN][t] / MAX_FIT + 1;
 	int64		capacity = moments->count[SPLIT_TRAIN][t] / stride + 2;
-	double	   *x = palloc0_array_huge(double, capacity * MAX_COUNTS);
+	double		counts[MAX_COUNTS];
+	double	   *x = NULL;
 	float	   *label = palloc0_array_huge(float, capacity);
 	double		mean[MAX_COUNTS];
 	double		scale[MAX_COUNTS];
@@ -267,9 +294,11 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 		{
 			if (skip++ % stride != 0 || n == capacity)
 				continue;
-			label[n] = rows->label[row];
-			d = sample_counts(data, past, t, moment, row, candidate, n_candidate, x + n * d);
-			n++;
+			d = sample_counts(data, past, t, moment, row, candidate, n_candidate, counts);
+			if (x == NULL)
+				x = palloc0_array_huge(double, capacity * d);
+			memcpy(x + n * d, counts, sizeof(double) * d);
+			label[n++] = rows->label[row];
 		}
 		if (m % 256 == 0)
 			job_check();
@@ -289,21 +318,20 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	for (int64 i = 0; i < judged->n; i++)
 	{
 		int64		row = judged->target[i];
+		const RowPast *own = &past->row[row];
 		const Moment *moment = &moments->moment[judged->moment[i]];
 
-		user_rate->score[i] = (float) rate(past->user_positives[row], past->user_samples[row],
-										   past->base_rate);
+		user_rate->score[i] = (float) rate(own->user_positives, own->user_samples, past->base_rate);
 		if (item_rate)
-			item_rate->score[i] = (float) rate(past->item_positives[row], past->item_samples[row],
-											   past->base_rate);
+			item_rate->score[i] = (float) rate(own->item_positives, own->item_samples, past->base_rate);
 		if (regression)
 		{
 			double		z = w[d];
 			double		p;
 
-			sample_counts(data, past, t, moment, row, candidate, n_candidate, x);
+			sample_counts(data, past, t, moment, row, candidate, n_candidate, counts);
 			for (int c = 0; c < d; c++)
-				z += w[c] * (x[c] - mean[c]) * scale[c];
+				z += w[c] * (counts[c] - mean[c]) * scale[c];
 			p = 1 / (1 + exp(-z));
 			regression->score[i] = (float) p;
 			regression->log_loss[i] =
@@ -312,6 +340,9 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 		if (i % 256 == 0)
 			job_check();
 	}
-	pfree(x);
+	if (x)
+		pfree(x);
 	pfree(label);
+	column_store_delete(past->store);
+	pfree(past);
 }

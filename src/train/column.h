@@ -64,7 +64,7 @@ extern void column_store_finish(ColumnStore *store);
 
 /*
  * A finished column in order: itself if it is, else another of the same store,
- * and this one is gone.  Elements that compare as equal must be the same.
+ * and this one is gone.
  */
 extern Column *column_sorted(Column *column, int (*compare) (const void *a, const void *b));
 

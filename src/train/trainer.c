@@ -16,6 +16,7 @@
 #include "model/blas.h"
 #include "nn/arena.h"
 #include "portability/instr_time.h"
+#include "settings.h"
 #include "train/dataset.h"
 #include "train/job.h"
 #include "train/shuffle.h"
@@ -40,7 +41,7 @@
 static void
 reserve_memory(Trainer *trainer, size_t size)
 {
-	if (column_memory_reserve(trainer->data->memory, size) || trainer->memory_noted)
+	if (column_memory_reserve(trainer->data->memory, size) || trainer->memory_noted || dupn_job_memory == 0)
 		return;
 	trainer->memory_noted = true;
 	job_note("the network and the catalogue alone need more memory (%.1f MB) than \"dupn.job_memory\" allows (%.1f MB)",
