@@ -123,8 +123,9 @@ nn_layout_make(nn_layout *layout, const nn_config *config)
 	int			H = config->hidden;
 	int			expected;
 
-	/* every index starts at -1, "this network has none" */
-	memset(layout, 0xff, sizeof(*layout));
+	/* every index starts at -1, "this network has none"; tensors that are not
+	 * there stay untouched, since a page of memory costs when it is written */
+	memset(&layout->floats, 0xff, sizeof(*layout) - offsetof(nn_layout, floats));
 	layout->n = 0;
 	layout->floats = 0;
 
