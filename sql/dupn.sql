@@ -83,6 +83,7 @@ CREATE TABLE _dupn.version (
 	fingerprint		bigint,
 	bytes			bigint,
 	parts			int,
+	checksum		int,			-- CRC-32C of the bytes and the fingerprint
 	parameters		bigint,
 	job_id			bigint,
 	seed			bigint,

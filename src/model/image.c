@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * image.c
- *	  A version in use: a mapped safetensors file, checked and indexed
+ *	  The bytes of a version, checked and indexed
  *
- * The bytes may have been written by a stranger (dupn_import, or an INSERT by
- * the extension's owner).  Whoever writes the mapped file checks all of them;
- * those who map it later check its structure, since the file's name is the
+ * They may have been written by a stranger (dupn_import, or an INSERT by the
+ * extension's owner).  Whoever writes the mapped file checks all of them; those
+ * who map it later check its structure, since the file's name is the
  * fingerprint of a content that was checked.
  *
  *-------------------------------------------------------------------------
@@ -14,15 +14,12 @@
 
 #include <math.h>
 
-#include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-/* Images of other transactions are forgotten beyond this many. */
-#define CACHED_IMAGES	16
+/* Memory for the tokens of a header, before more is tried. */
+#define FIRST_SCRATCH	((size_t) 64 << 10)
 
 #define MAX_CATALOGUE	((int64) PG_INT32_MAX)
 
@@ -219,25 +216,44 @@ find_statistics(ModelImage *image, const char *what)
 	}
 }
 
+/* Parse the header.  A small one, as ours are, does with little memory. */
+static void
+open_file(ModelImage *image, const void *data, size_t size, void **scratch, size_t *scratch_size,
+		  const char *what)
+{
+	char		message[256];
+
+	for (*scratch_size = FIRST_SCRATCH;; *scratch_size = NN_FILE_SCRATCH)
+	{
+		*scratch = palloc(*scratch_size);
+		if (nn_file_open(&image->file, data, size, *scratch, *scratch_size,
+						 message, sizeof(message)) == NN_OK)
+			return;
+		if (*scratch_size == NN_FILE_SCRATCH)
+			damaged(what, "%s", message);
+		pfree(*scratch);
+	}
+}
+
 /* Index the bytes: everything that costs no more than the number of tensors. */
-static ModelImage *
+ModelImage *
 image_index(const void *data, size_t size, const char *what, MemoryContext context)
 {
 	MemoryContext caller = MemoryContextSwitchTo(context);
-	ModelImage *image = palloc0(sizeof(ModelImage));
-	char	   *scratch = palloc(NN_FILE_SCRATCH);
+	ModelImage *image = palloc(sizeof(ModelImage));
+	void	   *scratch;
+	size_t		scratch_size;
 	char	   *text;
 	char		message[256];
 	int64		length;
 
+	memset(image, 0, offsetof(ModelImage, layout));
 	image->context = context;
-	if (nn_file_open(&image->file, data, size, scratch, NN_FILE_SCRATCH,
-					 message, sizeof(message)) != NN_OK)
-		damaged(what, "%s", message);
+	open_file(image, data, size, &scratch, &scratch_size, what);
 
 	text = palloc(image->file.metadata_length + 1);
 	length = nn_file_metadata(&image->file, "config", text, image->file.metadata_length + 1,
-							  scratch, NN_FILE_SCRATCH);
+							  scratch, scratch_size);
 	if (length < 0)
 		damaged(what, "there is no metadata \"config\"");
 	if (nn_config_parse(&image->config, text, length, message, sizeof(message)) != NN_OK)
@@ -246,7 +262,7 @@ image_index(const void *data, size_t size, const char *what, MemoryContext conte
 		damaged(what, "the network is too large");
 
 	length = nn_file_metadata(&image->file, "features", text, image->file.metadata_length + 1,
-							  scratch, NN_FILE_SCRATCH);
+							  scratch, scratch_size);
 	if (length < 0)
 		damaged(what, "there is no metadata \"features\"");
 	if (!pg_verifymbstr(text, length, true))
@@ -294,12 +310,60 @@ count_of(const ModelImage *image, const char *name)
 	return tensor ? tensor->count : 0;
 }
 
+/* A fixed number of steps is what compilers turn into vector instructions. */
+#define BLOCK	1024
+
+static bool
+block_is_finite(const float *x)
+{
+	uint32		bad = 0;
+
+	for (int i = 0; i < BLOCK; i++)
+	{
+		uint32		bits;
+
+		memcpy(&bits, &x[i], sizeof(bits));
+		bad |= (bits & 0x7f800000) == 0x7f800000;
+	}
+	return !bad;
+}
+
 static void
 check_floats(const float *x, int64 n, const char *name, const char *what)
 {
-	for (int64 i = 0; i < n; i++)
-		if (!isfinite(x[i]))
-			damaged(what, "\"%s\" holds a number that is not finite", name);
+	bool		good = true;
+	int64		i = 0;
+
+	for (; good && i + BLOCK <= n; i += BLOCK)
+	{
+		good = block_is_finite(x + i);
+		if (i % (1024 * BLOCK) == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	for (; good && i < n; i++)
+		good = isfinite(x[i]);
+	if (!good)
+		damaged(what, "\"%s\" holds a number that is not finite", name);
+}
+
+/* Nothing but characters 1 to 127, which are the same in all encodings? */
+static bool
+is_ascii(const char *text, int64 n)
+{
+	int64		i = 0;
+	bool		good = true;
+
+	for (; good && i + BLOCK <= n; i += BLOCK)
+	{
+		uint8		bad = 0;
+
+		for (int k = 0; k < BLOCK; k++)
+			bad |= (int8) text[i + k] <= 0;
+		good = !bad;
+	}
+	for (; good && i < n; i++)
+		good = (int8) text[i] > 0;
+	return good;
 }
 
 static void
@@ -312,12 +376,15 @@ check_catalogue(const ModelImage *image, const char *what)
 	check_table(&catalogue->index, 0, catalogue->n, "catalogue", what);
 	check_offsets(catalogue->text_offsets, catalogue->n, count_of(image, "catalogue.text"),
 				  MaxAllocSize / 2, "catalogue.text", what);
-	for (int64 i = 0; i < catalogue->n; i++)
+	for (int64 i = is_ascii(catalogue->text, catalogue->text_offsets[catalogue->n]) ? catalogue->n : 0;
+		 i < catalogue->n; i++)
 	{
 		int64		begin = catalogue->text_offsets[i];
 
 		if (!pg_verifymbstr(catalogue->text + begin, catalogue->text_offsets[i + 1] - begin, true))
 			damaged(what, "a key of the catalogue is not in the encoding of this database");
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
 	}
 	for (int k = 0; k < image->set.n[NN_ITEM]; k++)
 	{
@@ -351,7 +418,6 @@ image_check(const ModelImage *image, const char *what)
 		const nn_tensor *tensor = &image->layout.tensor[i];
 
 		check_floats(image->param + tensor->offset, tensor->rows * tensor->cols, tensor->name, what);
-		CHECK_FOR_INTERRUPTS();
 	}
 	for (int group = 0; group < NN_GROUPS; group++)
 		for (int i = 0; i < set->n[group]; i++)
@@ -379,232 +445,6 @@ image_open(const void *data, size_t size, const char *what, MemoryContext contex
 
 	image_check(image, what);
 	return image;
-}
-
-/* ------------------------------------------------------------------------
- * Images of this backend
- * ------------------------------------------------------------------------ */
-
-typedef struct CachedImage
-{
-	ModelImage *image;
-	TimestampTz used;			/* start of the last transaction that asked for it */
-} CachedImage;
-
-static CachedImage *cached = NULL;
-static int	n_cached = 0;
-static int	cached_room = 0;
-
-typedef struct Mapping
-{
-	const void *data;
-	size_t		size;
-} Mapping;
-
-static void
-unmap(void *argument)
-{
-	Mapping    *mapping = argument;
-
-	mapped_detach(mapping->data, mapping->size);
-}
-
-/* For mapped_attach: all checks, on bytes that nobody else has seen. */
-static void
-check_written(const VersionRow *row, const void *data, size_t size)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn check",
-												  ALLOCSET_DEFAULT_SIZES);
-
-	image_open(data, size, row->what, context);
-	MemoryContextDelete(context);
-}
-
-/*
- * Forget images, those unused for longest first, but none that this transaction
- * has asked for: a function of a running query may hold it.
- */
-static void
-make_room(void)
-{
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
-
-	while (n_cached >= CACHED_IMAGES)
-	{
-		int			oldest = -1;
-		ModelImage *image;
-
-		for (int i = 0; i < n_cached; i++)
-			if (cached[i].used != now && (oldest < 0 || cached[i].used < cached[oldest].used))
-				oldest = i;
-		if (oldest < 0)
-			break;
-		image = cached[oldest].image;
-		cached[oldest] = cached[--n_cached];
-		MemoryContextDelete(image->context);
-	}
-	if (n_cached == cached_room)
-	{
-		cached_room += CACHED_IMAGES;
-		cached = cached ? repalloc(cached, sizeof(CachedImage) * cached_room) :
-			MemoryContextAlloc(TopMemoryContext, sizeof(CachedImage) * cached_room);
-	}
-}
-
-static ModelImage *
-attach(const VersionRow *row, const char *model_name)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn version",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
-	Mapping    *mapping = MemoryContextAlloc(context, sizeof(Mapping));
-	ModelImage *image;
-
-	/* unmapped with the context, whatever happens from here on */
-	mapping->data = mapped_attach(row, check_written);
-	mapping->size = row->bytes;
-	callback->func = unmap;
-	callback->arg = mapping;
-	MemoryContextRegisterResetCallback(context, callback);
-
-	image = image_index(mapping->data, mapping->size, row->what, context);
-	image->model_id = row->model_id;
-	image->version = row->version;
-	image->fingerprint = row->fingerprint;
-	image->model_name = MemoryContextStrdup(context, model_name);
-
-	make_room();
-	MemoryContextSetParent(context, TopMemoryContext);
-	cached[n_cached].image = image;
-	cached[n_cached].used = GetCurrentTransactionStartTimestamp();
-	n_cached++;
-	return image;
-}
-
-static ModelImage *
-find_cached(const VersionRow *row)
-{
-	for (int i = 0; i < n_cached; i++)
-	{
-		ModelImage *image = cached[i].image;
-
-		if (image->model_id == row->model_id && image->version == row->version &&
-			image->fingerprint == row->fingerprint)
-		{
-			cached[i].used = GetCurrentTransactionStartTimestamp();
-			return image;
-		}
-	}
-	return NULL;
-}
-
-/* ------------------------------------------------------------------------
- * Rows of versions
- * ------------------------------------------------------------------------ */
-
-/* Read a version's row through the caller's snapshot; false: there is none.
- * building: its bytes are enough, it need not be ready. */
-static bool
-read_version(VersionRow *row, const char *model_name, int32 model_id, int32 version, bool building)
-{
-	static SPIPlanPtr plan = NULL;
-	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
-	bool		ready = false;
-	bool		found;
-	OwnerGuard	guard;
-
-	row->model_id = model_id;
-	row->version = version;
-	row->what = psprintf("version %d of model \"%s\"", version, model_name);
-
-	owner_begin(&guard);
-	if (plan == NULL)
-	{
-		Oid			types[] = {INT4OID, INT4OID};
-		SPIPlanPtr	made = SPI_prepare("SELECT state OPERATOR(pg_catalog.=) 'ready', fingerprint, bytes, parts"
-									   " FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"
-									   " AND version OPERATOR(pg_catalog.=) $2", 2, types);
-
-		if (made == NULL || SPI_keepplan(made) != 0)
-			elog(ERROR, "could not prepare the query of a version");
-		plan = made;
-	}
-	if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the row of a version");
-	found = SPI_processed == 1;
-	if (found)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[0];
-		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-		bool		isnull[4];
-
-		ready = DatumGetBool(SPI_getbinval(tuple, tupdesc, 1, &isnull[0]));
-		row->fingerprint = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 2, &isnull[1]));
-		row->bytes = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 3, &isnull[2]));
-		row->parts = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 4, &isnull[3]));
-		ready = (ready || building) && !isnull[1] && !isnull[2] && !isnull[3];
-	}
-	owner_end(&guard);
-
-	if (found && !ready)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s is not ready", row->what),
-				 errdetail("Its training has not finished, or was broken off.")));
-	return found;
-}
-
-ModelImage *
-image_get(const Model *model, int32 version)
-{
-	VersionRow	row;
-	ModelImage *image;
-
-	if (version == 0)
-		version = model->published;
-	if (version == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("model \"%s\" has no published version", model->name),
-				 errhint("Train it with dupn_train, or publish a version with dupn_publish.")));
-	if (!read_version(&row, model->name, model->id, version, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("%s does not exist", row.what),
-				 errhint("The view dupn_versions lists the versions.")));
-	image = find_cached(&row);
-	return image ? image : attach(&row, model->name);
-}
-
-ModelImage *
-image_get_stamped(int32 model_id, int32 version, int64 fingerprint)
-{
-	Model	   *model = model_get_by_id(model_id, true);
-	VersionRow	row;
-	ModelImage *image;
-
-	if (model == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the model of the vector no longer exists"),
-				 errdetail("The vector was made by version %d of model number %d.", version, model_id)));
-	if (!read_version(&row, model->name, model_id, version, false) || row.fingerprint != fingerprint)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("%s, which made the vector, no longer exists", row.what),
-				 errhint("Compute the vector again with dupn_user_vector.")));
-	image = find_cached(&row);
-	return image ? image : attach(&row, model->name);
-}
-
-void
-image_prewarm(int32 model_id, int32 version)
-{
-	Model	   *model = model_get_by_id(model_id, false);
-	VersionRow	row;
-
-	if (read_version(&row, model->name, model_id, version, true))
-		mapped_detach(mapped_attach(&row, check_written), row.bytes);
 }
 
 int

@@ -9,16 +9,21 @@
 #define DUPN_IMAGE_H
 
 #include "model/model.h"
+#include "port/pg_crc32c.h"
 
-/* ---------------- fingerprint.c: first 63 bits of a SHA-256 ---------------- */
+/* ---------------- fingerprint.c ---------------- */
 
+/* The name of a content: the first 63 bits of its SHA-256. */
 typedef struct pg_cryptohash_ctx Fingerprint;
 
 extern Fingerprint *fingerprint_begin(void);
 extern void fingerprint_add(Fingerprint *fingerprint, const void *data, size_t bytes);
 extern int64 fingerprint_end(Fingerprint *fingerprint); /* frees it */
 
-/* ---------------- mapped.c: the file that every backend maps ---------------- */
+/* Ends a CRC-32C of a content: it covers the content's name as well. */
+extern int32 checksum_end(pg_crc32c crc, int64 fingerprint);
+
+/* ---------------- mapped.c: files that every backend maps ---------------- */
 
 /* What a version's row says of its bytes. */
 typedef struct VersionRow
@@ -28,17 +33,62 @@ typedef struct VersionRow
 	int64		fingerprint;
 	int64		bytes;
 	int32		parts;
+	int32		checksum;
 	const char *what;			/* "version 3 of model "shop"", for messages */
 } VersionRow;
 
+typedef enum MappedPart
+{
+	MAPPED_WEIGHTS,				/* the version's bytes and what is prepared of them */
+	MAPPED_ITEMS				/* the items' parts of scores */
+} MappedPart;
+
+typedef struct Mapped
+{
+	const char *data;			/* page aligned; NULL: nothing is mapped */
+	size_t		size;			/* without the file's trailer */
+	int			fd;				/* its lock says that the file is in use; -1: none */
+} Mapped;
+
+typedef struct MappedWriter MappedWriter;
+typedef void (*MappedMake) (MappedWriter *writer, void *argument);
+
 /*
- * Map a version's file read-only, writing it from the rows of _dupn.weight
- * where it does not exist.  `check` looks at the bytes of a file just written,
- * before others can see it, and raises an error if they are not fit.
+ * Map one of a version's files read-only.  Where it does not exist, `make`
+ * writes it, about `estimate` bytes, while others who want it wait.
  */
-extern const void *mapped_attach(const VersionRow *row,
-								 void (*check) (const VersionRow *row, const void *data, size_t size));
-extern void mapped_detach(const void *data, size_t size);
+extern void mapped_attach(Mapped *mapped, const VersionRow *row, MappedPart part, size_t estimate,
+						  MappedMake make, void *argument);
+extern void mapped_detach(Mapped *mapped);
+
+/* For `make`. */
+#define MAPPED_ALIGN	64
+
+extern void mapped_write(MappedWriter *writer, const void *data, size_t bytes);
+extern void mapped_align(MappedWriter *writer); /* zeros up to a multiple of MAPPED_ALIGN */
+extern const char *mapped_written(MappedWriter *writer);	/* so far; until more is */
+
+/* A file in the folder. */
+typedef struct MappedFile
+{
+	char		path[MAXPGPATH];
+	int64		size;
+	time_t		used;			/* when it was mapped last */
+	bool		finished;		/* false: being written, and nothing below is known */
+	Oid			database;
+	int64		fingerprint;
+	int64		bytes;			/* of the version */
+	int			format;
+	MappedPart	part;
+} MappedFile;
+
+extern MappedFile *mapped_list(int *n);
+extern bool mapped_in_use(const MappedFile *file);
+
+/* ---------------- image.c ---------------- */
+
+/* Index the bytes of an image that was checked when they were written. */
+extern ModelImage *image_index(const void *data, size_t size, const char *what, MemoryContext context);
 
 /* ---------------- image_json.c ---------------- */
 

@@ -142,7 +142,7 @@ extern bool same_key_type(Oid left, Oid right);
 extern void model_check(const Model *model, bool notices);
 extern void task_check(const Model *model, const FeatureSet *set, const ModelTask *task);
 
-/* ---------------- image.c: a version in use ---------------- */
+/* ---------------- image.c, image_cache.c: a version in use ---------------- */
 
 /*
  * A version is one safetensors file: parameters under NETWORK.md's names in
@@ -189,10 +189,9 @@ typedef struct ModelImage
 	int32		version;
 	int64		fingerprint;	/* first 63 bits of the content's SHA-256 */
 	char	   *model_name;
-	nn_file		file;			/* the mapped bytes */
 	nn_config	config;
-	nn_layout	layout;
 	const float *param;
+	const void *prepared;		/* of nn_prepare; NULL in images from image_open */
 	FeatureSet	set;
 	Relations	relations;		/* as trained; events etc. by name */
 	ImageTask	task[NN_MAX_TASKS];
@@ -200,12 +199,16 @@ typedef struct ModelImage
 	/* serving, filled by api/: prepared plans and scratch, per backend */
 	void	   *session;
 	MemoryContext context;		/* child of TopMemoryContext, holds all of this */
+
+	/* last, and never cleared: what their arrays do not use costs no memory */
+	nn_layout	layout;
+	nn_file		file;			/* the mapped bytes */
 } ModelImage;
 
 /*
  * The image of a version (0: the published one), mapped.  Found through the
- * caller's snapshot of its row; kept for the life of the backend, without a
- * private copy of weights.  Errors: no such version (undefined_object), not
+ * caller's snapshot of its row; valid until the end of the transaction, and
+ * then kept until others take its place.  Errors: no such version (undefined_object), not
  * ready (object_not_in_prerequisite_state), hostile or damaged bytes
  * (data_corrupted).
  */
@@ -222,6 +225,14 @@ extern ModelImage *image_open(const void *data, size_t size, const char *what, M
 /* Write the mapped copy's file for a version ahead of publishing, in state
  * "building" (jobs).  Inside a transaction, with a snapshot. */
 extern void image_prewarm(int32 model_id, int32 version);
+
+/* ---------------- mapped.c: files that every backend maps ---------------- */
+
+/* Remove a version's files when the transaction commits. */
+extern void mapped_drop_at_commit(int64 fingerprint, int64 bytes);
+
+/* Remove files that no version and no database needs any more.  Inside a transaction. */
+extern void mapped_sweep(void);
 
 /* ---------------- store.c: writing a version ---------------- */
 

@@ -74,18 +74,24 @@ source_rewind(Source *source)
 
 /* Needs a transaction: OpenSSL's digests belong to a resource owner. */
 static int64
-source_fingerprint(Source *source, char *buffer, void (*check) (void))
+source_fingerprint(Source *source, char *buffer, int32 *checksum, void (*check) (void))
 {
-	Fingerprint *fingerprint = fingerprint_begin();
+	Fingerprint *digest = fingerprint_begin();
+	int64		fingerprint;
+	pg_crc32c	crc;
 	size_t		bytes;
 
+	INIT_CRC32C(crc);
 	source_rewind(source);
 	while ((bytes = source_read(source, buffer, PART_BYTES)) > 0)
 	{
-		fingerprint_add(fingerprint, buffer, bytes);
+		fingerprint_add(digest, buffer, bytes);
+		COMP_CRC32C(crc, buffer, bytes);
 		check();
 	}
-	return fingerprint_end(fingerprint);
+	fingerprint = fingerprint_end(digest);
+	*checksum = checksum_end(crc, fingerprint);
+	return fingerprint;
 }
 
 static void
@@ -119,6 +125,7 @@ image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pie
 	size_t		bytes;
 	int			parts = 0;
 	int64		fingerprint;
+	int32		checksum;
 
 	for (int i = 0; i < n; i++)
 		tensor[i] = pieces[i].tensor;
@@ -146,16 +153,16 @@ image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pie
 	}
 
 	StartTransactionCommand();
-	fingerprint = source_fingerprint(&source, VARDATA(part), check);
+	fingerprint = source_fingerprint(&source, VARDATA(part), &checksum, check);
 	{
-		Oid			types[] = {INT4OID, INT4OID, INT8OID, INT8OID, INT4OID};
+		Oid			types[] = {INT4OID, INT4OID, INT8OID, INT8OID, INT4OID, INT4OID};
 		Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version),
 			Int64GetDatum(fingerprint), Int64GetDatum((int64) source_bytes(&source)),
-		Int32GetDatum(parts)};
+		Int32GetDatum(parts), Int32GetDatum(checksum)};
 
-		execute("UPDATE _dupn.version SET fingerprint = $3, bytes = $4, parts = $5"
+		execute("UPDATE _dupn.version SET fingerprint = $3, bytes = $4, parts = $5, checksum = $6"
 				" WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
-				5, types, values, SPI_OK_UPDATE);
+				6, types, values, SPI_OK_UPDATE);
 	}
 	CommitTransactionCommand();
 

@@ -45,6 +45,7 @@ session_get(ModelImage *image)
 	session->run.config = &image->config;
 	session->run.layout = &image->layout;
 	session->run.param = image->param;
+	session->run.prepared = image->prepared;
 	session->run.abort = interrupted;
 
 	callback = MemoryContextAlloc(image->context, sizeof(MemoryContextCallback));

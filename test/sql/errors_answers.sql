@@ -161,12 +161,28 @@ ROLLBACK;
 
 -- hostile weights.  The file that this server has is named by its content, so a
 -- new fingerprint makes it read the rows.
+CREATE FUNCTION checksum(data bytea) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE crc bigint := 4294967295;
+	step bigint[];
+BEGIN
+	FOR i IN 0 .. 255 LOOP
+		step[i] := i;
+		FOR k IN 1 .. 8 LOOP
+			step[i] := (step[i] >> 1) # (step[i] & 1) * 2197175160;	-- CRC-32C
+		END LOOP;
+	END LOOP;
+	FOR i IN 0 .. length(data) - 1 LOOP
+		crc := (crc >> 8) # step[(crc # get_byte(data, i)) & 255];
+	END LOOP;
+	RETURN (crc # 4294967295)::bit(32)::int;
+END $$;
 CREATE PROCEDURE corrupt(how text, VARIADIC arguments text[] DEFAULT '{}') LANGUAGE plpgsql AS $$
 DECLARE id int := (SELECT model_id FROM _dupn.model WHERE name = 'wrong');
 	old bytea := (SELECT string_agg(data, '' ORDER BY part) FROM _dupn.weight WHERE model_id = id AND version = 1);
 	header text := convert_from(substr(old, 9, get_byte(old, 0) + 256 * get_byte(old, 1) + 65536 * get_byte(old, 2)), 'UTF8');
 	body bytea := substr(old, 9 + length(convert_to(header, 'UTF8')));
 	new bytea;
+	name bigint;
 	size int;
 BEGIN
 	CASE how
@@ -189,8 +205,9 @@ BEGIN
 	END IF;
 	DELETE FROM _dupn.weight WHERE model_id = id AND version = 1;
 	INSERT INTO _dupn.weight VALUES (id, 1, 0, new);
-	UPDATE _dupn.version SET bytes = length(new), parts = 1,
-		fingerprint = ('x' || substr(encode(sha256(new), 'hex'), 1, 16))::bit(64)::bigint >> 1 & 9223372036854775807 WHERE model_id = id AND version = 1;
+	name := ('x' || substr(encode(sha256(new), 'hex'), 1, 16))::bit(64)::bigint >> 1 & 9223372036854775807;
+	UPDATE _dupn.version SET bytes = length(new), parts = 1, fingerprint = name, checksum = mistakes.checksum(new || int8send(name))
+	WHERE model_id = id AND version = 1;
 END $$;
 
 BEGIN; CALL corrupt('replace', '"format"', '"Format"'); SELECT dupn_user_vector(1) IS NOT NULL AS fine; ROLLBACK;

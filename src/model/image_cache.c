@@ -1,0 +1,331 @@
+/*-------------------------------------------------------------------------
+ *
+ * image_cache.c
+ *	  Versions in use: found by their rows, mapped, kept by the backend
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "model/image.h"
+
+#include <sys/mman.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Images of other transactions are forgotten beyond this many ... */
+#define CACHED_IMAGES	16
+
+/* ... and after this long, so that old versions' files do not stay for ever. */
+#define IDLE_SECONDS	600
+
+/* ------------------------------------------------------------------------
+ * What stands in the files
+ * ------------------------------------------------------------------------ */
+
+/* Copy the parts of _dupn.weight; they must be what the row says. */
+static void
+write_parts(MappedWriter *writer, const VersionRow *row)
+{
+	Oid			types[] = {INT4OID, INT4OID, INT4OID};
+	int64		bytes = 0;
+	pg_crc32c	crc;
+	OwnerGuard	guard;
+	SPIPlanPtr	plan;
+
+	INIT_CRC32C(crc);
+	owner_begin(&guard);
+	plan = SPI_prepare("SELECT data FROM _dupn.weight WHERE model_id OPERATOR(pg_catalog.=) $1"
+					   " AND version OPERATOR(pg_catalog.=) $2 AND part OPERATOR(pg_catalog.=) $3",
+					   3, types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare the query of weights");
+	for (int part = 0; part < row->parts; part++)
+	{
+		Datum		values[] = {Int32GetDatum(row->model_id), Int32GetDatum(row->version),
+		Int32GetDatum(part)};
+		Datum		stored;
+		bytea	   *data;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("%s is damaged", row->what),
+					 errdetail("Part %d of its %d parts is missing.", part, row->parts)));
+		stored = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		data = DatumGetByteaPP(stored);
+		bytes += VARSIZE_ANY_EXHDR(data);
+		if (bytes > row->bytes)
+			break;
+		COMP_CRC32C(crc, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data));
+		mapped_write(writer, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data));
+		if ((Pointer) data != DatumGetPointer(stored))
+			pfree(data);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	owner_end(&guard);
+	if (bytes != row->bytes || checksum_end(crc, row->fingerprint) != row->checksum)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("%s is damaged", row->what),
+				 errdetail("The bytes stored are not those its checksum was taken of."),
+				 errhint("Publish another version with dupn_publish, or train again.")));
+}
+
+static size_t
+prepared_offset(const VersionRow *row)
+{
+	return TYPEALIGN64(MAPPED_ALIGN, row->bytes);
+}
+
+/* The version's bytes, all of them checked, and what nn prepares of them. */
+static void
+make_weights(MappedWriter *writer, void *argument)
+{
+	const VersionRow *row = argument;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(caller, "dupn check", ALLOCSET_DEFAULT_SIZES);
+	ModelImage *image;
+	size_t		size;
+	void	   *prepared;
+
+	MemoryContextSwitchTo(context);
+	write_parts(writer, row);
+	mapped_align(writer);
+	image = image_open(mapped_written(writer), row->bytes, row->what, context);
+	size = nn_prepared_size(&image->config, &image->layout);
+	prepared = (void *) TYPEALIGN(MAPPED_ALIGN, MemoryContextAllocHuge(context, size + MAPPED_ALIGN));
+	nn_prepare(&image->config, &image->layout, image->param, prepared);
+	mapped_write(writer, prepared, size);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+/* ------------------------------------------------------------------------
+ * Images of this backend
+ * ------------------------------------------------------------------------ */
+
+typedef struct CachedImage
+{
+	ModelImage *image;
+	TimestampTz used;			/* start of the last transaction that asked for it */
+} CachedImage;
+
+static CachedImage *cached = NULL;
+static int	n_cached = 0;
+static int	cached_room = 0;
+
+/*
+ * Forget images, those unused for longest first, but none that this transaction
+ * has asked for: a function of a running query may hold it.
+ */
+static void
+make_room(void)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+
+	for (;;)
+	{
+		int			oldest = -1;
+		ModelImage *image;
+
+		for (int i = 0; i < n_cached; i++)
+			if (cached[i].used != now && (oldest < 0 || cached[i].used < cached[oldest].used))
+				oldest = i;
+		if (oldest < 0 || (n_cached < CACHED_IMAGES &&
+						   now - cached[oldest].used < IDLE_SECONDS * USECS_PER_SEC))
+			break;
+		image = cached[oldest].image;
+		cached[oldest] = cached[--n_cached];
+		MemoryContextDelete(image->context);
+	}
+	if (n_cached == cached_room)
+	{
+		cached_room += CACHED_IMAGES;
+		cached = cached ? repalloc(cached, sizeof(CachedImage) * cached_room) :
+			MemoryContextAlloc(TopMemoryContext, sizeof(CachedImage) * cached_room);
+	}
+}
+
+static void
+detach(void *argument)
+{
+	mapped_detach(argument);
+}
+
+/* A mapping that goes with a memory context. */
+static Mapped *
+mapping_in(MemoryContext context)
+{
+	Mapped	   *mapped = MemoryContextAllocZero(context, sizeof(Mapped));
+	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+
+	mapped->fd = -1;
+	callback->func = detach;
+	callback->arg = mapped;
+	MemoryContextRegisterResetCallback(context, callback);
+	return mapped;
+}
+
+static ModelImage *
+attach(const VersionRow *row, const char *model_name)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn version",
+												  ALLOCSET_DEFAULT_SIZES);
+	Mapped	   *mapped = mapping_in(context);
+	ModelImage *image;
+
+	mapped_attach(mapped, row, MAPPED_WEIGHTS, row->bytes, make_weights, (void *) row);
+	image = image_index(mapped->data, row->bytes, row->what, context);
+	image->model_id = row->model_id;
+	image->version = row->version;
+	image->fingerprint = row->fingerprint;
+	image->model_name = MemoryContextStrdup(context, model_name);
+	image->prepared = mapped->data + prepared_offset(row);
+	if (mapped->size != prepared_offset(row) + nn_prepared_size(&image->config, &image->layout))
+		elog(ERROR, "the mapped file of %s has the wrong size", row->what);
+
+	make_room();
+	MemoryContextSetParent(context, TopMemoryContext);
+	cached[n_cached].image = image;
+	cached[n_cached].used = GetCurrentTransactionStartTimestamp();
+	n_cached++;
+	return image;
+}
+
+static ModelImage *
+find_cached(const VersionRow *row)
+{
+	for (int i = 0; i < n_cached; i++)
+	{
+		ModelImage *image = cached[i].image;
+
+		if (image->model_id == row->model_id && image->version == row->version &&
+			image->fingerprint == row->fingerprint)
+		{
+			cached[i].used = GetCurrentTransactionStartTimestamp();
+			return image;
+		}
+	}
+	return NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * Rows of versions
+ * ------------------------------------------------------------------------ */
+
+/* Read a version's row through the caller's snapshot; false: there is none.
+ * building: its bytes are enough, it need not be ready. */
+static bool
+read_version(VersionRow *row, const char *model_name, int32 model_id, int32 version, bool building)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
+	bool		ready = false;
+	bool		found;
+	OwnerGuard	guard;
+
+	row->model_id = model_id;
+	row->version = version;
+	row->what = psprintf("version %d of model \"%s\"", version, model_name);
+
+	owner_begin(&guard);
+	if (plan == NULL)
+	{
+		Oid			types[] = {INT4OID, INT4OID};
+		SPIPlanPtr	made = SPI_prepare("SELECT state OPERATOR(pg_catalog.=) 'ready', fingerprint, bytes, parts, checksum"
+									   " FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"
+									   " AND version OPERATOR(pg_catalog.=) $2", 2, types);
+
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare the query of a version");
+		plan = made;
+	}
+	if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the row of a version");
+	found = SPI_processed == 1;
+	if (found)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		bool		isnull[5];
+
+		ready = DatumGetBool(SPI_getbinval(tuple, tupdesc, 1, &isnull[0]));
+		row->fingerprint = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 2, &isnull[1]));
+		row->bytes = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 3, &isnull[2]));
+		row->parts = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 4, &isnull[3]));
+		row->checksum = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 5, &isnull[4]));
+		ready = (ready || building) && !isnull[1] && !isnull[2] && !isnull[3] && !isnull[4];
+	}
+	owner_end(&guard);
+
+	if (found && !ready)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s is not ready", row->what),
+				 errdetail("Its training has not finished, or was broken off.")));
+	return found;
+}
+
+ModelImage *
+image_get(const Model *model, int32 version)
+{
+	VersionRow	row;
+	ModelImage *image;
+
+	if (version == 0)
+		version = model->published;
+	if (version == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model \"%s\" has no published version", model->name),
+				 errhint("Train it with dupn_train, or publish a version with dupn_publish.")));
+	if (!read_version(&row, model->name, model->id, version, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("%s does not exist", row.what),
+				 errhint("The view dupn_versions lists the versions.")));
+	image = find_cached(&row);
+	return image ? image : attach(&row, model->name);
+}
+
+ModelImage *
+image_get_stamped(int32 model_id, int32 version, int64 fingerprint)
+{
+	Model	   *model = model_get_by_id(model_id, true);
+	VersionRow	row;
+	ModelImage *image;
+
+	if (model == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the model of the vector no longer exists"),
+				 errdetail("The vector was made by version %d of model number %d.", version, model_id)));
+	if (!read_version(&row, model->name, model_id, version, false) || row.fingerprint != fingerprint)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("%s, which made the vector, no longer exists", row.what),
+				 errhint("Compute the vector again with dupn_user_vector.")));
+	image = find_cached(&row);
+	return image ? image : attach(&row, model->name);
+}
+
+void
+image_prewarm(int32 model_id, int32 version)
+{
+	Model	   *model = model_get_by_id(model_id, false);
+	VersionRow	row;
+
+	if (read_version(&row, model->name, model_id, version, true))
+	{
+		Mapped		mapped = {.fd = -1};
+
+		mapped_attach(&mapped, &row, MAPPED_WEIGHTS, row.bytes, make_weights, &row);
+		mapped_detach(&mapped);
+	}
+}
