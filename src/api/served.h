@@ -8,8 +8,8 @@
 #ifndef DUPN_SERVED_H
 #define DUPN_SERVED_H
 
-#include "api/vector.h"
 #include "serve/session.h"
+#include "serve/vector.h"
 
 /* ---------------- served.c ---------------- */
 

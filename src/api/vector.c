@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/vector.h"
+#include "serve/vector.h"
 
 #include <math.h>
 
@@ -28,25 +28,6 @@ PG_FUNCTION_INFO_V1(dupn_vector_send);
 PG_FUNCTION_INFO_V1(dupn_vector_floats);
 PG_FUNCTION_INFO_V1(dupn_vector_version);
 PG_FUNCTION_INFO_V1(dupn_vector_as_of);
-
-DupnVector *
-vector_make(int32 model_id, int32 version, int64 fingerprint, TimestampTz as_of,
-			int dim, const float *x)
-{
-	size_t		size = offsetof(DupnVector, x) + sizeof(float) * dim;
-	DupnVector *vector = palloc0(size);
-
-	Assert(dim >= 1 && dim <= VECTOR_MAX_DIM);
-	SET_VARSIZE(vector, size);
-	vector->model_id = model_id;
-	vector->version = version;
-	vector->dim = dim;
-	vector->fingerprint = fingerprint;
-	vector->as_of = as_of;
-	if (x)
-		memcpy(vector->x, x, sizeof(float) * dim);
-	return vector;
-}
 
 static void
 check_dim(int64 dim)
@@ -258,19 +239,6 @@ dupn_vector_send(PG_FUNCTION_ARGS)
 	for (int i = 0; i < vector->dim; i++)
 		pq_sendfloat4(&buffer, vector->x[i]);
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buffer));
-}
-
-ArrayType *
-float_array(const float *x, int n)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * n);
-	ArrayType  *array;
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Float4GetDatum(x[i]);
-	array = construct_array(elements, n, FLOAT4OID, sizeof(float4), true, TYPALIGN_INT);
-	pfree(elements);
-	return array;
 }
 
 PGDLLEXPORT Datum
