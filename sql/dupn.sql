@@ -266,6 +266,22 @@ CREATE FUNCTION dupn_user_vector(user_id uuid, model text DEFAULT NULL, context 
 	LANGUAGE C STABLE PARALLEL SAFE COST 20000 AS 'MODULE_PATHNAME', 'dupn_user_vector_uuid';
 COMMENT ON FUNCTION dupn_user_vector(uuid, text, jsonb, timestamptz, int) IS 'the vector of a user';
 
+CREATE FUNCTION dupn_user_vectors(users bigint[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
+	RETURNS TABLE (user_id bigint, vector dupn_vector)
+	LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_bigint';
+COMMENT ON FUNCTION dupn_user_vectors(bigint[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
+CREATE FUNCTION dupn_user_vectors(users text[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
+	RETURNS TABLE (user_id text, vector dupn_vector)
+	LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_text';
+COMMENT ON FUNCTION dupn_user_vectors(text[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
+CREATE FUNCTION dupn_user_vectors(users uuid[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
+		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
+	RETURNS TABLE (user_id uuid, vector dupn_vector)
+	LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_uuid';
+COMMENT ON FUNCTION dupn_user_vectors(uuid[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
+
 CREATE FUNCTION dupn_recommend(user_id bigint, k int DEFAULT 10, exclude_seen boolean DEFAULT false,
 		context jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL, model text DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (item text, score real)

@@ -80,6 +80,18 @@ extern void row_encode(RowReader *reader, nn_group group, const Datum *values, c
 extern char *window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type);
 
 /*
+ * The same for many users at once: $1 is an array of them, and the last column
+ * the user's place in it, which orders the rows.
+ */
+extern char *windows_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type);
+
+/*
+ * SELECT of the users who have an event before $1, in the order of their
+ * column's type, at most $2; after: only those beyond $3.
+ */
+extern char *users_query(const Relations *relations, Oid user_type, Oid time_type, bool after);
+
+/*
  * SELECT user, time, item key and the features FROM_EVENTS of all events,
  * ordered by user and time, for training; extra: more columns of events
  * (labels), NULL-terminated, or NULL.  Features FROM_CATALOG are not in it:
@@ -95,6 +107,9 @@ extern char *catalog_query(const FeatureSet *set, const Relations *relations, bo
 /* SELECT of the key and the features of the profile; with_key: only of the row
  * whose key is $1. */
 extern char *profile_query(const FeatureSet *set, const Relations *relations, bool with_key);
+
+/* The same of the rows whose key is in the array $1, whose place is the last column. */
+extern char *profiles_query(const FeatureSet *set, const Relations *relations);
 
 /* The relation of a stored qualified name and a column of it; errors name them. */
 extern Oid	relation_oid(const char *name);

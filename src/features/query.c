@@ -93,21 +93,79 @@ append_event_columns(StringInfo sql, const FeatureSet *set, const Relations *rel
  * window is read for the first gap, and all rows of the last instant, among
  * which C chooses.
  */
+static void
+append_window(StringInfo sql, const FeatureSet *set, const Relations *relations,
+			  Oid user_type, Oid time_type, const char *user)
+{
+	const char *time = psprintf("e.%s", quote_identifier(relations->time_column));
+
+	appendStringInfoString(sql, "SELECT ");
+	append_event_columns(sql, set, relations, "e");
+	appendStringInfo(sql, " FROM %s e WHERE ", relations->events);
+	append_operator(sql, psprintf("e.%s", quote_identifier(relations->user_column)),
+					user_type, BTEqualStrategyNumber, user);
+	appendStringInfoString(sql, " AND ");
+	append_operator(sql, time, time_type, BTLessStrategyNumber, "$2");
+	appendStringInfo(sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES", time, set->max_events + 1);
+}
+
 char *
 window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type)
 {
 	StringInfoData sql;
-	char	   *time = psprintf("e.%s", quote_identifier(relations->time_column));
-	char	   *user = psprintf("e.%s", quote_identifier(relations->user_column));
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ");
-	append_event_columns(&sql, set, relations, "e");
-	appendStringInfo(&sql, " FROM %s e WHERE ", relations->events);
-	append_operator(&sql, user, user_type, BTEqualStrategyNumber, "$1");
-	appendStringInfoString(&sql, " AND ");
-	append_operator(&sql, time, time_type, BTLessStrategyNumber, "$2");
-	appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES", time, set->max_events + 1);
+	append_window(&sql, set, relations, user_type, time_type, "$1");
+	return sql.data;
+}
+
+/* Columns that no relation has. */
+#define LISTED		"\"dupn.user\""
+#define PLACE		"\"dupn.place\""
+#define PLACED_KEYS	"pg_catalog.unnest($1) WITH ORDINALITY u(id, " PLACE ")"
+
+char *
+windows_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT e.*, u." PLACE " FROM " PLACED_KEYS " CROSS JOIN LATERAL (");
+	append_window(&sql, set, relations, user_type, time_type, "u.id");
+	appendStringInfoString(&sql, ") e ORDER BY u." PLACE);
+	return sql.data;
+}
+
+/*
+ * From user to user by the index: what a user has beside the first event is
+ * skipped.
+ */
+char *
+users_query(const Relations *relations, Oid user_type, Oid time_type, bool after)
+{
+	StringInfoData sql;
+	StringInfoData first;
+	StringInfoData next;
+	const char *column = psprintf("e.%s", quote_identifier(relations->user_column));
+	const char *time = psprintf("e.%s", quote_identifier(relations->time_column));
+
+	initStringInfo(&first);
+	if (after)
+		append_operator(&first, column, user_type, BTGreaterStrategyNumber, "$3");
+	else
+		appendStringInfo(&first, "%s IS NOT NULL", column);
+	initStringInfo(&next);
+	append_operator(&next, column, user_type, BTGreaterStrategyNumber, "u." LISTED);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "WITH RECURSIVE u(" LISTED ") AS ((SELECT %s FROM %s e WHERE %s AND ",
+					 column, relations->events, first.data);
+	append_operator(&sql, time, time_type, BTLessStrategyNumber, "$1");
+	appendStringInfo(&sql, " ORDER BY %s LIMIT 1) UNION ALL SELECT (SELECT %s FROM %s e WHERE %s AND ",
+					 column, column, relations->events, next.data);
+	append_operator(&sql, time, time_type, BTLessStrategyNumber, "$1");
+	appendStringInfo(&sql, " ORDER BY %s LIMIT 1) FROM u WHERE u." LISTED " IS NOT NULL)"
+					 " SELECT u." LISTED " FROM u WHERE u." LISTED " IS NOT NULL LIMIT $2", column);
 	return sql.data;
 }
 
@@ -157,6 +215,14 @@ catalog_query(const FeatureSet *set, const Relations *relations, bool with_keys)
 	return sql.data;
 }
 
+static void
+append_profile_key(StringInfo sql, const Relations *relations, const char *right)
+{
+	append_operator(sql, psprintf("p.%s", quote_identifier(relations->profile_key)),
+					column_type(relation_oid(relations->profile), relations->profile, relations->profile_key),
+					BTEqualStrategyNumber, right);
+}
+
 char *
 profile_query(const FeatureSet *set, const Relations *relations, bool with_key)
 {
@@ -169,15 +235,22 @@ profile_query(const FeatureSet *set, const Relations *relations, bool with_key)
 	appendStringInfo(&sql, " FROM %s p", relations->profile);
 	if (with_key)
 	{
-		StringInfoData left;
-
-		initStringInfo(&left);
-		appendStringInfo(&left, "p.%s", key);
 		appendStringInfoString(&sql, " WHERE ");
-		append_operator(&sql, left.data,
-						column_type(relation_oid(relations->profile), relations->profile,
-									relations->profile_key),
-						BTEqualStrategyNumber, "$1 LIMIT 1");
+		append_profile_key(&sql, relations, "$1");
+		appendStringInfoString(&sql, " LIMIT 1");
 	}
+	return sql.data;
+}
+
+char *
+profiles_query(const FeatureSet *set, const Relations *relations)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT p.%s", quote_identifier(relations->profile_key));
+	append_features(&sql, set, NN_PROFILE, FROM_PROFILE, "p", relations->profile_key);
+	appendStringInfo(&sql, ", u." PLACE " FROM " PLACED_KEYS " JOIN %s p ON ", relations->profile);
+	append_profile_key(&sql, relations, "u.id");
 	return sql.data;
 }

@@ -146,7 +146,7 @@ empty_profile(Session *session)
 	}
 }
 
-static bool
+bool
 has_source(const FeatureSet *set, nn_group group, FeatureSource source)
 {
 	for (int f = 0; f < set->n[group]; f++)

@@ -78,6 +78,22 @@ session_work(Session *session, void (*work) (Session *session, void *argument), 
 }
 
 static void
+free_arena(Session *session)
+{
+	if (session->arena_memory)
+		pfree(session->arena_memory);
+	memset(&session->arena, 0, sizeof(session->arena));
+	session->arena_memory = NULL;
+}
+
+void
+session_trim(Session *session, size_t keep)
+{
+	if (session->arena.size > keep)
+		free_arena(session);
+}
+
+static void
 grow_arena(Session *session, size_t need)
 {
 	size_t		size = Max(need, ARENA_START);
@@ -86,10 +102,7 @@ grow_arena(Session *session, size_t need)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("model \"%s\" needs too much memory for an answer", session->image->model_name)));
-	if (session->arena_memory)
-		pfree(session->arena_memory);
-	memset(&session->arena, 0, sizeof(session->arena));
-	session->arena_memory = NULL;
+	free_arena(session);
 	session->arena_memory = MemoryContextAllocHuge(session->image->context, size + ARENA_ALIGN);
 	session->arena.base = (char *) TYPEALIGN(ARENA_ALIGN, session->arena_memory);
 	session->arena.size = size;
@@ -127,14 +140,9 @@ user_step(Session *session, void *argument)
 }
 
 void
-session_batch(Session *session)
+session_finish_batch(Session *session)
 {
-	BatchBuilder *builder = session->builder;
-
-	batch_reset(builder);
-	batch_add_sequence(builder, session->events, session->start, session->n, session->now, NULL);
-	batch_add_view(builder, session->n, session->now, &session->profile, &session->context, NULL);
-	session->batch = batch_finish(builder);
+	session->batch = batch_finish(session->builder);
 	if (nn_batch_check(&session->image->config, session->batch) != NN_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -142,22 +150,37 @@ session_batch(Session *session)
 						session->image->version, session->image->model_name)));
 }
 
-const float *
-session_vector(Session *session)
+void
+session_check_vectors(const Session *session, int n)
 {
 	const ModelImage *image = session->image;
-	const float *x;
 
-	session_batch(session);
-	session_compute(session, user_step, NULL);
-	x = session->acts.vector;
-	for (int i = 0; i < image->config.R; i++)
-		if (!isfinite(x[i]))
+	for (size_t i = 0; i < (size_t) n * image->config.R; i++)
+		if (!isfinite(session->acts.vector[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 					 errmsg("version %d of model \"%s\" gives a vector that is not finite",
 							image->version, image->model_name)));
-	return x;
+}
+
+void
+session_batch(Session *session)
+{
+	BatchBuilder *builder = session->builder;
+
+	batch_reset(builder);
+	batch_add_sequence(builder, session->events, session->start, session->n, session->now, NULL);
+	batch_add_view(builder, session->n, session->now, &session->profile, &session->context, NULL);
+	session_finish_batch(session);
+}
+
+const float *
+session_vector(Session *session)
+{
+	session_batch(session);
+	session_compute(session, user_step, NULL);
+	session_check_vectors(session, 1);
+	return session->acts.vector;
 }
 
 typedef struct HeadStep

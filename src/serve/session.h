@@ -8,6 +8,8 @@
  *	  items.c		what the catalog says of the items of events
  *	  reading.c		a user's window, profile and items, read as the caller
  *	  keys.c		ids of users and items as values of their columns' types
+ *	  users.c		many users at one moment, see users.h
+ *	  vector.c		values of the type dupn_vector, see vector.h
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +27,7 @@ typedef struct Reading
 {
 	SPIPlanPtr	plan;
 	int			n;				/* parameters */
-	Oid			type[2];
+	Oid			type[3];
 	TupleDesc	tupdesc;
 	RowReader  *reader;
 } Reading;
@@ -45,6 +47,9 @@ typedef struct Sources
 	Reading		window;
 	Reading		profile;
 	Reading		catalog;
+	Reading		windows;		/* of many users, see users.h */
+	Reading		profiles;
+	Reading		users[2];		/* the first ones, and those after one */
 	Reading		seen;
 	Reading		visible;
 } Sources;
@@ -110,6 +115,15 @@ extern void session_work(Session *session, void (*work) (Session *session, void 
  */
 typedef nn_status (*SessionStep) (Session *session, void *argument);
 extern void session_compute(Session *session, SessionStep step, void *argument);
+
+/* Give scratch back that is larger than `keep` bytes. */
+extern void session_trim(Session *session, size_t keep);
+
+/* Finish the builder's batch; an error if it does not fit the version. */
+extern void session_finish_batch(Session *session);
+
+/* An error if one of n vectors is not finite. */
+extern void session_check_vectors(const Session *session, int n);
 
 /* The network's batch of the user that was read: one sequence with one view. */
 extern void session_batch(Session *session);
@@ -209,6 +223,9 @@ extern bool read_event(EventItems *items, RowReader *reader, const Datum *values
  * in the catalogue.
  */
 extern void read_user(Session *session, const AskedUser *asked, EventText **texts);
+
+/* Does a feature of the group come from there? */
+extern bool has_source(const FeatureSet *set, nn_group group, FeatureSource source);
 
 /* The profile alone. */
 extern void read_profile(Session *session, const Model *model, Datum user, Oid user_type);

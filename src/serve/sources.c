@@ -54,6 +54,7 @@ void
 sources_clear(Sources *sources)
 {
 	Reading    *readings[] = {&sources->window, &sources->profile, &sources->catalog,
+		&sources->windows, &sources->profiles, &sources->users[false], &sources->users[true],
 	&sources->seen, &sources->visible};
 
 	all_sources = list_delete_ptr(all_sources, sources);
