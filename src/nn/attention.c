@@ -179,9 +179,7 @@ scores_backward(const nn_run *run, const nn_batch *batch, nn_attention *attentio
 
 	NN_TRY(nn_product(run, NN_ATB, 1, A2, K, d_raw, 1, attention->h2, A2,
 					  true, nn_grad_of(run, grad, layout->attention_weight[2]), A2));
-	for (int64_t k = 0; k < K; k++)
-		for (int j = 0; j < A2; j++)
-			d_h2[k * A2 + j] = attention->h2[k * A2 + j] > 0.0f ? d_raw[k] * w2[j] : 0.0f;
+	nn_step_relu_outer((size_t) K, (size_t) A2, d_raw, w2, d_h2);
 	NN_TRY(nn_dense_backward(run, layout->attention_weight[1], layout->attention_bias[1], K,
 							 attention->h1, d_h2, d_h1, grad));
 	nn_vector_relu_back((size_t) K * A1, attention->h1, d_h1);

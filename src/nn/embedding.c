@@ -49,6 +49,22 @@ nn_candidate_fields(const nn_config *config, const nn_layout *layout,
 		add_field(fields, config, layout, NN_ITEM, task->candidate[k], k, false);
 }
 
+/* The rows of tables that row `row` will need. */
+static void
+prefetch_row(const nn_layout *layout, const float *base, const nn_fields *fields,
+			 const nn_ids *ids, int64_t row)
+{
+	for (int k = 0; k < fields->n; k++)
+	{
+		const nn_tensor *table = &layout->tensor[fields->table[k]];
+		const int32_t *id;
+		int64_t		bag = nn_bag(&ids[fields->source[k]], row, &id);
+
+		for (int64_t j = 0; j < bag; j++)
+			nn_prefetch(base + table->offset + id[j] * table->cols, table->cols);
+	}
+}
+
 void
 nn_gather(const nn_layout *layout, const float *param, const nn_fields *fields,
 		  const nn_ids *ids, const int64_t *map, int64_t n, float *out, int ld)
@@ -58,6 +74,8 @@ nn_gather(const nn_layout *layout, const float *param, const nn_fields *fields,
 		int64_t		row = map ? map[i] : i;
 		float	   *y = out + i * ld;
 
+		if (i + NN_AHEAD < n)
+			prefetch_row(layout, param, fields, ids, map ? map[i + NN_AHEAD] : i + NN_AHEAD);
 		memset(y, 0, fields->width * sizeof(float));
 		for (int k = 0; k < fields->n; k++)
 		{
@@ -80,6 +98,8 @@ nn_scatter(const nn_layout *layout, nn_grad *grad, const nn_fields *fields,
 	{
 		int64_t		row = map ? map[i] : i;
 
+		if (i + NN_AHEAD < n)
+			prefetch_row(layout, grad->value, fields, ids, map ? map[i + NN_AHEAD] : i + NN_AHEAD);
 		for (int k = 0; k < fields->n; k++)
 		{
 			int			table = fields->table[k];
@@ -231,18 +251,22 @@ nn_dropout_apply(const nn_dropout *dropout, float rate, uint64_t stream,
 				 uint64_t first, size_t n, float *x)
 {
 	float		keep = 1.0f - rate;
-	uint64_t	key = dropout->seed ^ stream * UINT64_C(0xD1342543DE82EF95);
-	uint32_t	threshold;
+	int32_t		threshold = keep > 0.0f ? (int32_t) (keep * 0x1p24f) : 0;
 
 	if (rate <= 0.0f)
 		return;
-	threshold = keep > 0.0f ? (uint32_t) ((double) keep * UINT32_MAX) : 0;
-	for (size_t j = 0; j < n; j++)
+	while (n > 0)
 	{
-		/* splitmix64 at a place of its own: any element without those before it */
-		uint64_t	state = key + (first + j) * UINT64_C(0x9E3779B97F4A7C15);
+		/* places count to 2^32 under one key */
+		uint64_t	key = (dropout->seed ^ stream * UINT64_C(0xD1342543DE82EF95)) + (first >> 32);
+		uint64_t	left = (UINT64_C(1) << 32) - (uint32_t) first;
+		size_t		part = n < left ? n : (size_t) left;
 
-		x[j] = (uint32_t) (nn_random_u64(&state) >> 32) < threshold ? x[j] / keep : 0.0f;
+		nn_step_dropout(part, (uint32_t) (nn_random_u64(&key) >> 32), (uint32_t) first, threshold,
+						keep > 0.0f ? 1.0f / keep : 0.0f, x);
+		first += part;
+		x += part;
+		n -= part;
 	}
 }
 

@@ -25,6 +25,16 @@
 #define NN_X86
 #endif
 
+/* What all elements of an optimizer's step have in common. */
+typedef struct nn_step_rule
+{
+	float		scale;			/* of the gradient, from clipping */
+	float		rate;			/* Adam: over the first moment's correction */
+	float		beta1, beta2;
+	float		root;			/* 1 / sqrt of the second moment's correction */
+	float		epsilon;
+} nn_step_rule;
+
 /* type, name, arguments */
 #define NN_KERNEL_LIST(K) \
 	/* vector.c: elementwise; what they do is said in vector.h */ \
@@ -44,7 +54,15 @@
 	/* cell.c: the LSTM's gates in training */ \
 	K(void, cell_forward, (int H, float *z, const float *previous, float *c, float *h)) \
 	K(void, cell_backward, (int H, float *z, const float *previous, const float *c, \
-							const float *d_state, const float *dh, float *dc))
+							const float *d_state, const float *dh, float *dc)) \
+	/* step.c: the rest of training */ \
+	K(void, step_dropout, (size_t n, uint32_t key, uint32_t at, int32_t threshold, float scale, float *x)) \
+	K(double, step_squares, (size_t n, const float *x)) \
+	K(void, step_adam, (size_t n, const nn_step_rule *rule, float l2, const float *grad, \
+						float *param, float *m, float *v)) \
+	K(void, step_adagrad, (size_t n, const nn_step_rule *rule, float l2, const float *grad, \
+						   float *param, float *v)) \
+	K(void, step_relu_outer, (size_t rows, size_t n, const float *d, const float *w, float *x))
 
 /* A kernel's own name in each set */
 #define NN_NAME_OF(name, set) nn_##name##_##set
@@ -73,6 +91,11 @@ extern const nn_kernels *nn_kernel; /* in use */
 
 #define nn_cell_forward			nn_kernel->cell_forward
 #define nn_cell_backward		nn_kernel->cell_backward
+#define nn_step_dropout			nn_kernel->step_dropout
+#define nn_step_squares			nn_kernel->step_squares
+#define nn_step_adam			nn_kernel->step_adam
+#define nn_step_adagrad			nn_kernel->step_adagrad
+#define nn_step_relu_outer		nn_kernel->step_relu_outer
 
 /* ------------------------------------------------------------------------
  * The choice: kernel.c

@@ -20,6 +20,7 @@
 #define NN_KERNEL_SET avx2
 
 #include "cell.c"
+#include "step.c"
 #include "vector.c"
 
 #if defined(__clang__)

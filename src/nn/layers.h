@@ -32,6 +32,21 @@ nn_grad_of(const nn_run *run, nn_grad *grad, int tensor)
 	return grad->value + run->layout->tensor[tensor].offset;
 }
 
+/*
+ * Rows of tables lie anywhere in memory: ask for those that come NN_AHEAD
+ * places later, n floats each, while working on the one at hand.
+ */
+#define NN_AHEAD 8
+
+static inline void
+nn_prefetch(const float *x, int64_t n)
+{
+#ifdef __GNUC__
+	for (int64_t j = 0; j < n; j += 16)
+		__builtin_prefetch(x + j);
+#endif
+}
+
 /* The gradient of one row of a table, which is listed as touched. */
 extern float *nn_grad_row(const nn_layout *layout, nn_grad *grad, int tensor, int32_t row);
 

@@ -13,18 +13,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel.h"
 #include "layers.h"
-
-/* What all elements of a step have in common. */
-typedef struct step_rule
-{
-	nn_optimizer_kind kind;
-	float		scale;			/* of the gradient, from clipping */
-	float		rate;			/* Adam: over the first moment's correction */
-	float		beta1, beta2;
-	float		root;			/* 1 / sqrt of the second moment's correction */
-	float		epsilon;
-} step_rule;
 
 /*
  * L2 pulls at matrices and embeddings.  Biases of whatever name (bias,
@@ -41,65 +31,61 @@ decays(const nn_tensor *tensor)
 	return last != NULL && strncmp(last, ".weight", 7) == 0;
 }
 
-static double
-sum_of_squares(const float *value, int64_t n)
+/* Of a list: while one row is worked on, the next ones come from memory. */
+static size_t
+row_at(const nn_tensor *table, const int32_t *touched, int64_t k)
 {
-	double		sum = 0;
-
-	for (int64_t i = 0; i < n; i++)
-		sum += (double) value[i] * value[i];
-	return sum;
+	return table->offset + (size_t) touched[k] * table->cols;
 }
 
 double
 nn_optimizer_squares(const nn_layout *layout, const float *grad, size_t begin, size_t end,
 					 const int64_t *n_touched, int32_t *const *touched)
 {
-	double		sum = sum_of_squares(grad + begin, (int64_t) (end - begin));
+	double		sum = nn_step_squares(end - begin, grad + begin);
 
 	for (int i = 0; i < layout->n - layout->first_table; i++)
 	{
 		const nn_tensor *table = &layout->tensor[layout->first_table + i];
 
 		for (int64_t k = 0; k < n_touched[i]; k++)
-			sum += sum_of_squares(grad + table->offset + (size_t) touched[i][k] * table->cols, table->cols);
+		{
+			if (k + NN_AHEAD < n_touched[i])
+				nn_prefetch(grad + row_at(table, touched[i], k + NN_AHEAD), table->cols);
+			sum += nn_step_squares((size_t) table->cols, grad + row_at(table, touched[i], k));
+		}
 	}
 	return sum;
 }
 
 /* n neighbouring elements from `at` on. */
 static void
-update(const nn_optimizer *optimizer, const step_rule *rule, float l2,
-	   float *param, const float *grad, size_t at, int64_t n)
+update(const nn_optimizer *optimizer, const nn_step_rule *rule, float l2,
+	   float *param, const float *grad, size_t at, size_t n)
 {
-	float	   *v = optimizer->v + at;
-
-	param += at;
-	grad += at;
-	if (rule->kind == NN_ADAM)
-	{
-		float	   *m = optimizer->m + at;
-
-		/* Kingma and Ba, ICLR 2015, algorithm 1 */
-		for (int64_t i = 0; i < n; i++)
-		{
-			float		g = rule->scale * grad[i] + l2 * param[i];
-
-			m[i] = rule->beta1 * m[i] + (1 - rule->beta1) * g;
-			v[i] = rule->beta2 * v[i] + (1 - rule->beta2) * g * g;
-			param[i] -= rule->rate * m[i] / (sqrtf(v[i]) * rule->root + rule->epsilon);
-		}
-	}
+	if (optimizer->kind == NN_ADAM)
+		nn_step_adam(n, rule, l2, grad + at, param + at, optimizer->m + at, optimizer->v + at);
 	else
-	{
-		/* Duchi, Hazan and Singer, JMLR 2011 */
-		for (int64_t i = 0; i < n; i++)
-		{
-			float		g = rule->scale * grad[i] + l2 * param[i];
+		nn_step_adagrad(n, rule, l2, grad + at, param + at, optimizer->v + at);
+}
 
-			v[i] += g * g;
-			param[i] -= rule->rate * g / (sqrtf(v[i]) + rule->epsilon);
+static void
+update_rows(const nn_optimizer *optimizer, const nn_step_rule *rule, float l2, float *param,
+			const float *grad, const nn_tensor *table, const int32_t *touched, int64_t n)
+{
+	for (int64_t k = 0; k < n; k++)
+	{
+		if (k + NN_AHEAD < n)
+		{
+			size_t		at = row_at(table, touched, k + NN_AHEAD);
+
+			nn_prefetch(grad + at, table->cols);
+			nn_prefetch(param + at, table->cols);
+			nn_prefetch(optimizer->v + at, table->cols);
+			if (optimizer->kind == NN_ADAM)
+				nn_prefetch(optimizer->m + at, table->cols);
 		}
+		update(optimizer, rule, l2, param, grad, row_at(table, touched, k), (size_t) table->cols);
 	}
 }
 
@@ -116,7 +102,7 @@ nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *layout, float *para
 {
 	double		length = sqrt(squares);
 	double		scale = 1;
-	step_rule	rule;
+	nn_step_rule rule;
 
 	if (optimizer->clip > 0 && length > optimizer->clip)
 		scale = optimizer->clip / length;
@@ -124,14 +110,13 @@ nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *layout, float *para
 		return NN_NOT_FINITE;
 
 	optimizer->step++;
-	rule.kind = optimizer->kind;
 	rule.scale = (float) scale;
 	rule.rate = optimizer->learning_rate;
 	rule.beta1 = optimizer->beta1;
 	rule.beta2 = optimizer->beta2;
 	rule.root = 1;
 	rule.epsilon = optimizer->epsilon;
-	if (rule.kind == NN_ADAM)
+	if (optimizer->kind == NN_ADAM)
 	{
 		double		step = (double) optimizer->step;
 
@@ -153,12 +138,10 @@ nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *layout, float *para
 			if (last > end)
 				last = end;
 			if (first < last)
-				update(optimizer, &rule, l2, param, grad, first, (int64_t) (last - first));
+				update(optimizer, &rule, l2, param, grad, first, last - first);
 		}
 		else
-			for (int64_t k = 0; k < n_touched[table]; k++)
-				update(optimizer, &rule, l2, param, grad,
-					   tensor->offset + (size_t) touched[table][k] * tensor->cols, tensor->cols);
+			update_rows(optimizer, &rule, l2, param, grad, tensor, touched[table], n_touched[table]);
 	}
 	return NN_OK;
 }

@@ -380,6 +380,9 @@ nn_grad_clear(nn_grad *grad, const nn_layout *layout)
 		{
 			int64_t		row = grad->touched[i][k];
 
+			if (k + NN_AHEAD < grad->n_touched[i])
+				nn_prefetch(grad->value + table->offset +
+							(size_t) grad->touched[i][k + NN_AHEAD] * table->cols, table->cols);
 			memset(grad->value + table->offset + row * table->cols, 0, table->cols * sizeof(float));
 			grad->mark[i][row] = 0;
 		}
