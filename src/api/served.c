@@ -99,7 +99,7 @@ served_model(FunctionCallInfo fcinfo, const char *model, int32 version)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(served->context);
 
-		served->model = model_get(served->key->name);
+		served->model = model_kept(served->key->name);
 		model_check_use(served->model);
 		served->image = image_get(served->model, version);
 		MemoryContextSwitchTo(caller);
@@ -119,7 +119,7 @@ served_stamp(FunctionCallInfo fcinfo, int32 model_id, int32 version, int64 finge
 		MemoryContext caller = MemoryContextSwitchTo(served->context);
 		ModelImage *image = image_get_stamped(model_id, version, fingerprint);
 
-		served->model = model_get_by_id(model_id, false);
+		served->model = model_kept_by_id(model_id, false);
 		model_check_use(served->model);
 		served->image = image;
 		MemoryContextSwitchTo(caller);

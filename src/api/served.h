@@ -19,7 +19,7 @@
  */
 typedef struct Served
 {
-	Model	   *model;
+	const Model *model;
 	ModelImage *image;
 	void	   *own;			/* of the function, in context; NULL after a look-up */
 	MemoryContext context;

@@ -6,13 +6,18 @@
  * Schema _dupn is granted to nobody.  SQL on it runs as the owner of the
  * schema, who is the extension's, under SECURITY_LOCAL_USERID_CHANGE; every
  * statement is a constant with qualified names and operators, so that the
- * caller's search_path means nothing to it.
+ * caller's search_path means nothing to it.  The rows that every call needs
+ * are looked up without SQL, through the caller's snapshot.
  *
  *-------------------------------------------------------------------------
  */
 #include "compat.h"
 
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -23,6 +28,9 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 /* ---------------- running SQL on _dupn ---------------- */
@@ -62,67 +70,57 @@ owner_end(OwnerGuard *guard)
 	SetUserIdAndSecContext(guard->user, guard->context);
 }
 
-/* Run a query through a plan that is kept for the life of the backend. */
-static void
-select_kept(SPIPlanPtr *plan, const char *query, Oid type, Datum value)
+/* ---------------- columns of a row ---------------- */
+
+typedef struct Row
 {
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	made = SPI_prepare(query, OidIsValid(type) ? 1 : 0, &type);
-
-		if (made == NULL || SPI_keepplan(made) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", query, SPI_result_code_string(SPI_result));
-		*plan = made;
-	}
-	if (SPI_execute_plan(*plan, &value, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not run \"%s\"", query);
-}
-
-/* ---------------- columns of a result row ---------------- */
-
-static int
-column_number(const char *name)
-{
-	int			number = SPI_fnumber(SPI_tuptable->tupdesc, name);
-
-	if (number <= 0)
-		elog(ERROR, "no column \"%s\" in a row of _dupn", name);
-	return number;
-}
+	HeapTuple	tuple;
+	TupleDesc	tupdesc;
+} Row;
 
 /* Results below live in the current memory context; NULL for SQL NULL. */
-static char *
-text_column(int row, const char *name)
+static Datum
+column(const Row *row, const char *name, bool *isnull)
 {
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column_number(name));
+	return state_column(row->tuple, row->tupdesc, name, isnull);
+}
+
+static char *
+text_column(const Row *row, const char *name)
+{
+	bool		isnull;
+	Datum		value = column(row, name, &isnull);
+
+	if (isnull)
+		return NULL;
+	/* text or name */
+	return TupleDescAttr(row->tupdesc, row_column(row->tupdesc, name) - 1)->atttypid == NAMEOID ?
+		pstrdup(NameStr(*DatumGetName(value))) : TextDatumGetCString(value);
 }
 
 static int32
-int_column(int row, const char *name)
+int_column(const Row *row, const char *name)
 {
 	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-									  column_number(name), &isnull);
+	Datum		value = column(row, name, &isnull);
 
 	return isnull ? 0 : DatumGetInt32(value);
 }
 
 static Jsonb *
-jsonb_column(int row, const char *name)
+jsonb_column(const Row *row, const char *name)
 {
 	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-									  column_number(name), &isnull);
+	Datum		value = column(row, name, &isnull);
 
 	return isnull ? NULL : DatumGetJsonbPCopy(value);
 }
 
 static char **
-names_column(int row, const char *name, int *n)
+names_column(const Row *row, const char *name, int *n)
 {
 	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-									  column_number(name), &isnull);
+	Datum		value = column(row, name, &isnull);
 
 	*n = 0;
 	return isnull ? NULL : names_from_array(DatumGetArrayTypeP(value), name, n);
@@ -148,7 +146,7 @@ names_from_array(ArrayType *array, const char *what, int *n)
 	return names;
 }
 
-/* ---------------- models ---------------- */
+/* ---------------- from rows to a model ---------------- */
 
 nn_kind
 task_kind_parse(const char *name)
@@ -185,112 +183,253 @@ model_parse_options(Model *model)
 	PG_END_TRY();
 }
 
-static void
-read_tasks(Model *model)
+/* The rows of a model and its tasks, these in their order. */
+typedef struct ModelRows
 {
-	static SPIPlanPtr plan;
-	MemoryContext context = CurrentMemoryContext;
+	HeapTuple	model;
+	int			n;
+	HeapTuple	task[NN_MAX_TASKS];
+	TupleDesc	model_desc;		/* of open relations; not kept */
+	TupleDesc	task_desc;
+} ModelRows;
 
-	select_kept(&plan,
-				"SELECT name, kind, samples, label, features, options FROM _dupn.task"
-				" WHERE model_id OPERATOR(pg_catalog.=) $1 ORDER BY position",
-				INT4OID, Int32GetDatum(model->id));
-	MemoryContextSwitchTo(context);
-	if (SPI_processed > NN_MAX_TASKS)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("model \"%s\" has more than %d tasks", model->name, NN_MAX_TASKS)));
-	model->n_tasks = SPI_processed;
-	model->task = palloc0(sizeof(ModelTask) * Max(model->n_tasks, 1));
-	for (int t = 0; t < model->n_tasks; t++)
-	{
-		ModelTask  *task = &model->task[t];
-
-		task->name = text_column(t, "name");
-		task->kind = task_kind_parse(text_column(t, "kind"));
-		task->samples = text_column(t, "samples");
-		task->label = text_column(t, "label");
-		task->features = names_column(t, "features", &task->n_features);
-		task->options_json = jsonb_column(t, "options");
-		task_options_parse(&task->options, task->kind, task->options_json);
-	}
-}
-
-/* The one row of SPI's result and its tasks. */
 static Model *
-read_model(void)
+make_model(const ModelRows *rows)
 {
 	Model	   *model = palloc0(sizeof(Model));
+	Row			row = {rows->model, rows->model_desc};
 
-	model->id = int_column(0, "model_id");
-	model->name = text_column(0, "name");
-	model->owner = text_column(0, "owner");
+	model->id = int_column(&row, "model_id");
+	model->name = text_column(&row, "name");
+	model->owner = text_column(&row, "owner");
 	model->owner_oid = get_role_oid(model->owner, true);
-	model->relations.events = text_column(0, "events");
-	model->relations.user_column = text_column(0, "user_column");
-	model->relations.time_column = text_column(0, "time_column");
-	model->relations.catalog = text_column(0, "catalog");
-	model->relations.catalog_key = text_column(0, "catalog_key");
-	model->relations.profile = text_column(0, "profile");
-	model->relations.profile_key = text_column(0, "profile_key");
-	model->item_columns = names_column(0, "item_columns", &model->n_item);
-	model->behavior_columns = names_column(0, "behavior_columns", &model->n_behavior);
-	model->profile_columns = names_column(0, "profile_columns", &model->n_profile);
-	model->context_columns = names_column(0, "context_columns", &model->n_context);
+	model->relations.events = text_column(&row, "events");
+	model->relations.user_column = text_column(&row, "user_column");
+	model->relations.time_column = text_column(&row, "time_column");
+	model->relations.catalog = text_column(&row, "catalog");
+	model->relations.catalog_key = text_column(&row, "catalog_key");
+	model->relations.profile = text_column(&row, "profile");
+	model->relations.profile_key = text_column(&row, "profile_key");
+	model->item_columns = names_column(&row, "item_columns", &model->n_item);
+	model->behavior_columns = names_column(&row, "behavior_columns", &model->n_behavior);
+	model->profile_columns = names_column(&row, "profile_columns", &model->n_profile);
+	model->context_columns = names_column(&row, "context_columns", &model->n_context);
 	if (model->n_item == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("model \"%s\" has no item column", model->name)));
 	model->relations.item_key = model->item_columns[0];
-	model->timezone = text_column(0, "timezone");
-	model->options_json = jsonb_column(0, "options");
-	model->published = int_column(0, "published");
-	read_tasks(model);
+	model->timezone = text_column(&row, "timezone");
+	model->options_json = jsonb_column(&row, "options");
+	model->published = int_column(&row, "published");
+
+	model->n_tasks = rows->n;
+	model->task = palloc0(sizeof(ModelTask) * Max(rows->n, 1));
+	for (int t = 0; t < rows->n; t++)
+	{
+		Row			of = {rows->task[t], rows->task_desc};
+		ModelTask  *task = &model->task[t];
+
+		task->name = text_column(&of, "name");
+		task->kind = task_kind_parse(text_column(&of, "kind"));
+		task->samples = text_column(&of, "samples");
+		task->label = text_column(&of, "label");
+		task->features = names_column(&of, "features", &task->n_features);
+		task->options_json = jsonb_column(&of, "options");
+		task_options_parse(&task->options, task->kind, task->options_json);
+	}
 	model_parse_options(model);
 	return model;
 }
 
-#define MODEL_COLUMNS \
-	"SELECT model_id, name, owner, events, user_column, time_column, item_columns, behavior_columns," \
-	" catalog, catalog_key, profile, profile_key, profile_columns, context_columns, timezone, options, published" \
-	" FROM _dupn.model WHERE "
+/* ---------------- models that calls ask for again and again ---------------- */
+
+/* Models of other transactions are forgotten beyond this many. */
+#define KEPT_MODELS	16
+
+typedef struct KeptModel
+{
+	MemoryContext context;		/* holds all of this */
+	ModelRows	rows;			/* that it was made of */
+	Model	   *model;
+	TimestampTz used;			/* start of the last transaction that asked for it */
+} KeptModel;
+
+static List *kept_models = NIL;
+
+/* The same bytes mean the same; but toasted ones are somewhere else. */
+static bool
+same_row(HeapTuple a, HeapTuple b)
+{
+	return a->t_len == b->t_len && !HeapTupleHasExternal(a) &&
+		HeapTupleHeaderGetNatts(a->t_data) == HeapTupleHeaderGetNatts(b->t_data) &&
+		HeapTupleHasNulls(a) == HeapTupleHasNulls(b) &&
+		memcmp((char *) a->t_data + SizeofHeapTupleHeader, (char *) b->t_data + SizeofHeapTupleHeader,
+			   a->t_len - SizeofHeapTupleHeader) == 0;
+}
+
+static bool
+same_rows(const ModelRows *a, const ModelRows *b)
+{
+	if (a->n != b->n || !same_row(a->model, b->model))
+		return false;
+	for (int t = 0; t < a->n; t++)
+		if (!same_row(a->task[t], b->task[t]))
+			return false;
+	return true;
+}
+
+/* Forget those unused for longest, but none that this transaction asked for. */
+static void
+make_room(void)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+
+	while (list_length(kept_models) >= KEPT_MODELS)
+	{
+		KeptModel  *oldest = NULL;
+		ListCell   *cell;
+
+		foreach(cell, kept_models)
+		{
+			KeptModel  *kept = lfirst(cell);
+
+			if (kept->used != now && (oldest == NULL || kept->used < oldest->used))
+				oldest = kept;
+		}
+		if (oldest == NULL)
+			break;
+		kept_models = list_delete_ptr(kept_models, oldest);
+		MemoryContextDelete(oldest->context);
+	}
+}
+
+static Model *
+keep_model(const ModelRows *rows)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	KeptModel  *kept;
+	ListCell   *cell;
+
+	foreach(cell, kept_models)
+	{
+		kept = lfirst(cell);
+		if (same_rows(rows, &kept->rows))
+		{
+			/* roles come and go without the row */
+			kept->model->owner_oid = get_role_oid(kept->model->owner, true);
+			kept->used = GetCurrentTransactionStartTimestamp();
+			return kept->model;
+		}
+	}
+
+	make_room();
+	context = AllocSetContextCreate(caller, "dupn model", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(context);
+	kept = palloc0(sizeof(KeptModel));
+	kept->context = context;
+	kept->rows.model = heap_copytuple(rows->model);
+	kept->rows.n = rows->n;
+	for (int t = 0; t < rows->n; t++)
+		kept->rows.task[t] = heap_copytuple(rows->task[t]);
+	kept->model = make_model(rows);
+	kept->model->use = palloc0(sizeof(ModelUse));
+	kept->used = GetCurrentTransactionStartTimestamp();
+	MemoryContextSwitchTo(TopMemoryContext);
+	kept_models = lappend(kept_models, kept);
+	MemoryContextSwitchTo(caller);
+	MemoryContextSetParent(context, TopMemoryContext);
+	return kept->model;
+}
+
+/* ---------------- models ---------------- */
+
+static int
+compare_tasks(const void *a, const void *b, void *argument)
+{
+	Row			x = {*(const HeapTuple *) a, argument};
+	Row			y = {*(const HeapTuple *) b, argument};
+
+	return int_column(&x, "position") - int_column(&y, "position");
+}
+
+/* The model of a row, NULL: none was found. */
+static Model *
+model_of(StateScan *scan, bool keep)
+{
+	ModelRows	rows = {.model = state_next(scan),.model_desc = RelationGetDescr(scan->relation)};
+	Model	   *model = NULL;
+
+	if (rows.model)
+	{
+		Row			row = {rows.model, rows.model_desc};
+		StateScan	tasks;
+		ScanKeyData key;
+		HeapTuple	task;
+
+		rows.model = heap_copytuple(rows.model);
+		state_key(&key, 1, int_column(&row, "model_id"));
+		state_begin(&tasks, "task", "task_pkey", 1, &key);
+		rows.task_desc = RelationGetDescr(tasks.relation);
+		while ((task = state_next(&tasks)) != NULL)
+		{
+			if (rows.n == NN_MAX_TASKS)
+				ereport(ERROR,
+						(errcode(ERRCODE_DATA_CORRUPTED),
+						 errmsg("model \"%s\" has more than %d tasks", text_column(&row, "name"),
+								NN_MAX_TASKS)));
+			rows.task[rows.n++] = heap_copytuple(task);
+		}
+		qsort_arg(rows.task, rows.n, sizeof(HeapTuple), compare_tasks, rows.task_desc);
+		model = keep ? keep_model(&rows) : make_model(&rows);
+		state_end(&tasks);
+	}
+	state_end(scan);
+	return model;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
 
 /* Names of the models that the caller's roles own; not by being superuser,
  * who would be steered into anybody's model. */
 static char **
 own_models(int *n)
 {
-	static SPIPlanPtr plan;
-	MemoryContext context = CurrentMemoryContext;
-	OwnerGuard	guard;
-	char	  **names;
+	StateScan	scan;
+	char	  **names = NULL;
+	HeapTuple	tuple;
 
-	owner_begin(&guard);
-	select_kept(&plan,
-				"SELECT name, owner FROM _dupn.model ORDER BY model_id", InvalidOid, (Datum) 0);
-	MemoryContextSwitchTo(context);
-	names = palloc(sizeof(char *) * (SPI_processed + 1));
 	*n = 0;
-	for (uint64 i = 0; i < SPI_processed; i++)
+	state_begin(&scan, "model", NULL, 0, NULL);
+	while ((tuple = state_next(&scan)) != NULL)
 	{
-		Oid			owner = get_role_oid(text_column(i, "owner"), true);
+		Row			row = {tuple, RelationGetDescr(scan.relation)};
+		bool		isnull;
+		Oid			owner = get_role_oid(NameStr(*DatumGetName(column(&row, "owner", &isnull))), true);
 
-		if (OidIsValid(owner) && is_member_of_role_nosuper(guard.user, owner))
-			names[(*n)++] = text_column(i, "name");
+		if (!OidIsValid(owner) || !is_member_of_role_nosuper(GetUserId(), owner))
+			continue;
+		names = array_resize(names, *n + 1, sizeof(char *), CurrentMemoryContext);
+		names[(*n)++] = text_column(&row, "name");
 	}
-	owner_end(&guard);
-	MemoryContextSwitchTo(context);
+	state_end(&scan);
+	if (*n > 1)
+		qsort(names, *n, sizeof(char *), compare_names);
 	return names;
 }
 
-Model *
-model_get(const char *name)
+static Model *
+find_model(const char *name, bool keep)
 {
-	static SPIPlanPtr plan;
-	MemoryContext context = CurrentMemoryContext;
-	OwnerGuard	guard;
-	Model	   *model = NULL;
 	const char *origin = "";
+	StateScan	scan;
+	ScanKeyData key;
+	Model	   *model;
 
 	if (name == NULL && dupn_model != NULL && dupn_model[0] != '\0')
 	{
@@ -316,15 +455,10 @@ model_get(const char *name)
 		name = names[0];
 	}
 
-	owner_begin(&guard);
-	select_kept(&plan, MODEL_COLUMNS "name OPERATOR(pg_catalog.=) $1",
-				TEXTOID, CStringGetTextDatum(name));
-	MemoryContextSwitchTo(context);
-	if (SPI_processed > 0)
-		model = read_model();
-	owner_end(&guard);
-	MemoryContextSwitchTo(context);
-
+	ScanKeyEntryInitialize(&key, 0, 2, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID,
+						   F_TEXTEQ, CStringGetTextDatum(name));
+	state_begin(&scan, "model", "model_name_key", 1, &key);
+	model = model_of(&scan, keep);
 	if (model == NULL)
 	{
 		int			n;
@@ -339,28 +473,45 @@ model_get(const char *name)
 	return model;
 }
 
-Model *
-model_get_by_id(int32 id, bool missing_ok)
+static Model *
+find_model_by_id(int32 id, bool missing_ok, bool keep)
 {
-	static SPIPlanPtr plan;
-	MemoryContext context = CurrentMemoryContext;
-	OwnerGuard	guard;
-	Model	   *model = NULL;
+	StateScan	scan;
+	ScanKeyData key;
+	Model	   *model;
 
-	owner_begin(&guard);
-	select_kept(&plan, MODEL_COLUMNS "model_id OPERATOR(pg_catalog.=) $1",
-				INT4OID, Int32GetDatum(id));
-	MemoryContextSwitchTo(context);
-	if (SPI_processed > 0)
-		model = read_model();
-	owner_end(&guard);
-	MemoryContextSwitchTo(context);
-
+	state_key(&key, 1, id);
+	state_begin(&scan, "model", "model_pkey", 1, &key);
+	model = model_of(&scan, keep);
 	if (model == NULL && !missing_ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("model with id %d does not exist", id)));
 	return model;
+}
+
+Model *
+model_get(const char *name)
+{
+	return find_model(name, false);
+}
+
+Model *
+model_get_by_id(int32 id, bool missing_ok)
+{
+	return find_model_by_id(id, missing_ok, false);
+}
+
+const Model *
+model_kept(const char *name)
+{
+	return find_model(name, true);
+}
+
+const Model *
+model_kept_by_id(int32 id, bool missing_ok)
+{
+	return find_model_by_id(id, missing_ok, true);
 }
 
 void

@@ -18,6 +18,7 @@
 #include "model/check.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -56,8 +57,36 @@ may_select(const Model *model, Oid relation, const char *column)
 	return true;
 }
 
-void
-model_check_use(const Model *model)
+/* Moves on when rights may have changed; from 1 on. */
+static uint64 moment = 0;
+
+static void
+relation_changed(Datum argument, Oid relation)
+{
+	moment++;
+}
+
+static void
+role_changed(Datum argument, int cache, uint32 hash)
+{
+	moment++;
+}
+
+static void
+watch_rights(void)
+{
+	if (moment > 0)
+		return;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, role_changed, (Datum) 0);
+	moment = 1;
+}
+
+static void
+check_use(const Model *model)
 {
 	const Relations *relations = &model->relations;
 	Oid			events = relation_oid(relations->events);
@@ -80,6 +109,20 @@ model_check_use(const Model *model)
 		for (int i = 0; i < model->n_profile; i++)
 			may_select(model, profile, model->profile_columns[i]);
 	}
+}
+
+void
+model_check_use(const Model *model)
+{
+	uint64		now;
+
+	watch_rights();
+	now = moment;
+	if (model->use && model->use->moment == now && model->use->user == GetUserId())
+		return;
+	check_use(model);
+	if (model->use)
+		*model->use = (ModelUse) {.user = GetUserId(),.moment = now};
 }
 
 /* ---------------- relations and keys ---------------- */

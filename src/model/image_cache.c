@@ -14,6 +14,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* Images of other transactions are forgotten beyond this many ... */
@@ -224,45 +225,35 @@ find_cached(const VersionRow *row)
 static bool
 read_version(VersionRow *row, const char *model_name, int32 model_id, int32 version, bool building)
 {
-	static SPIPlanPtr plan = NULL;
-	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
+	StateScan	scan;
+	ScanKeyData keys[2];
+	HeapTuple	tuple;
 	bool		ready = false;
 	bool		found;
-	OwnerGuard	guard;
 
 	row->model_id = model_id;
 	row->version = version;
 	row->what = psprintf("version %d of model \"%s\"", version, model_name);
 
-	owner_begin(&guard);
-	if (plan == NULL)
-	{
-		Oid			types[] = {INT4OID, INT4OID};
-		SPIPlanPtr	made = SPI_prepare("SELECT state OPERATOR(pg_catalog.=) 'ready', fingerprint, bytes, parts, checksum"
-									   " FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"
-									   " AND version OPERATOR(pg_catalog.=) $2", 2, types);
-
-		if (made == NULL || SPI_keepplan(made) != 0)
-			elog(ERROR, "could not prepare the query of a version");
-		plan = made;
-	}
-	if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the row of a version");
-	found = SPI_processed == 1;
+	state_key(&keys[0], 1, model_id);
+	state_key(&keys[1], 2, version);
+	state_begin(&scan, "version", "version_pkey", 2, keys);
+	tuple = state_next(&scan);
+	found = tuple != NULL;
 	if (found)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[0];
-		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		TupleDesc	tupdesc = RelationGetDescr(scan.relation);
 		bool		isnull[5];
+		char	   *state = TextDatumGetCString(state_column(tuple, tupdesc, "state", &isnull[0]));
 
-		ready = DatumGetBool(SPI_getbinval(tuple, tupdesc, 1, &isnull[0]));
-		row->fingerprint = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 2, &isnull[1]));
-		row->bytes = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 3, &isnull[2]));
-		row->parts = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 4, &isnull[3]));
-		row->checksum = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 5, &isnull[4]));
-		ready = (ready || building) && !isnull[1] && !isnull[2] && !isnull[3] && !isnull[4];
+		row->fingerprint = DatumGetInt64(state_column(tuple, tupdesc, "fingerprint", &isnull[1]));
+		row->bytes = DatumGetInt64(state_column(tuple, tupdesc, "bytes", &isnull[2]));
+		row->parts = DatumGetInt32(state_column(tuple, tupdesc, "parts", &isnull[3]));
+		row->checksum = DatumGetInt32(state_column(tuple, tupdesc, "checksum", &isnull[4]));
+		ready = (building || strcmp(state, "ready") == 0) && !isnull[1] && !isnull[2] && !isnull[3] &&
+			!isnull[4];
 	}
-	owner_end(&guard);
+	state_end(&scan);
 
 	if (found && !ready)
 		ereport(ERROR,
@@ -297,7 +288,7 @@ image_get(const Model *model, int32 version)
 ModelImage *
 image_get_stamped(int32 model_id, int32 version, int64 fingerprint)
 {
-	Model	   *model = model_get_by_id(model_id, true);
+	const Model *model = model_kept_by_id(model_id, true);
 	VersionRow	row;
 	ModelImage *image;
 

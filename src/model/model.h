@@ -13,6 +13,8 @@
 
 #include "features/columns.h"
 #include "model/options.h"
+
+#include "access/genam.h"
 #include "utils/array.h"
 
 /* ---------------- catalogue.c: rows of _dupn ---------------- */
@@ -28,6 +30,13 @@ typedef struct ModelTask
 	Jsonb	   *options_json;
 	TaskOptions options;
 } ModelTask;
+
+/* Who was last found to have the right to use a kept model, and when. */
+typedef struct ModelUse
+{
+	Oid			user;
+	uint64		moment;
+} ModelUse;
 
 typedef struct Model
 {
@@ -50,6 +59,7 @@ typedef struct Model
 	int			n_tasks;
 	ModelTask  *task;
 	int32		published;		/* version that serves, 0: none */
+	ModelUse   *use;			/* of kept models, else NULL */
 } Model;
 
 /* By name (NULL: dupn.model, or the only one the caller's roles own); errors
@@ -57,10 +67,16 @@ typedef struct Model
 extern Model *model_get(const char *name);
 extern Model *model_get_by_id(int32 id, bool missing_ok);
 
+/* The same for calls that come again and again: made only when its rows are
+ * not those it was made of before; good until the transaction ends. */
+extern const Model *model_kept(const char *name);
+extern const Model *model_kept_by_id(int32 id, bool missing_ok);
+
 /* The caller must be a member of the owning role. */
 extern void model_check_owner(const Model *model);
 
-/* The caller must be able to read every column the model reads. */
+/* The caller must be able to read every column the model reads.  Of a kept model
+ * it is looked up again when rights, roles or relations have changed. */
 extern void model_check_use(const Model *model);
 
 /* Run SQL on _dupn as the extension's owner: a guard around SPI calls.
@@ -94,6 +110,26 @@ extern uint64 state_execute(const char *sql, int n, const Oid *types, const Datu
 							const char *nulls, Datum *row, bool *isnull);
 extern uint64 state_read(const char *sql, int n, const Oid *types, const Datum *values,
 						 const char *nulls, Datum *row, bool *isnull);
+
+/*
+ * The same file: rows of a table of _dupn that equal keys, through the active
+ * snapshot, without SQL and its costs.  index: its name, or NULL; the keys are
+ * its first columns, by their numbers in the table.  A row is valid until the
+ * next one.  The caller has checked, or will, who may see what.
+ */
+typedef struct StateScan
+{
+	Relation	relation;
+	SysScanDesc scan;
+} StateScan;
+
+extern void state_key(ScanKey key, int column, int32 value);
+extern void state_begin(StateScan *scan, const char *table, const char *index, int n, ScanKey keys);
+extern HeapTuple state_next(StateScan *scan);
+extern void state_end(StateScan *scan);
+
+/* A column of a row of _dupn by its name, which must be there. */
+extern Datum state_column(HeapTuple tuple, TupleDesc tupdesc, const char *name, bool *isnull);
 
 /* Declared columns as a feature set, resolved against the relations of today:
  * encodings from column types and options, nothing learned.  Errors name the

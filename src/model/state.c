@@ -1,14 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * state.c
- *	  One statement on schema _dupn, as the extension's owner
+ *	  Schema _dupn: one statement as the extension's owner, rows without one
  *
  *-------------------------------------------------------------------------
  */
 #include "model/model.h"
 
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 static uint64
@@ -64,4 +71,59 @@ state_read(const char *sql, int n, const Oid *types, const Datum *values,
 		   const char *nulls, Datum *row, bool *isnull)
 {
 	return run(sql, n, types, values, nulls, GetLatestSnapshot(), true, row, isnull);
+}
+
+/* ---------------- without SQL ---------------- */
+
+/* A table or index of _dupn. */
+static Oid
+state_relation(const char *name)
+{
+	Oid			schema = get_namespace_oid("_dupn", true);
+	Oid			relation = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+
+	if (!OidIsValid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"_dupn.%s\" does not exist", name),
+				 errhint("Run CREATE EXTENSION dupn in this database.")));
+	return relation;
+}
+
+void
+state_key(ScanKey key, int column, int32 value)
+{
+	ScanKeyInit(key, column, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(value));
+}
+
+void
+state_begin(StateScan *scan, const char *table, const char *index, int n, ScanKey keys)
+{
+	scan->relation = table_open(state_relation(table), AccessShareLock);
+	scan->scan = systable_beginscan(scan->relation, index ? state_relation(index) : InvalidOid,
+									index != NULL, GetActiveSnapshot(), n, keys);
+}
+
+HeapTuple
+state_next(StateScan *scan)
+{
+	return systable_getnext(scan->scan);
+}
+
+/* The lock stays until the transaction ends, as that of a statement does. */
+void
+state_end(StateScan *scan)
+{
+	systable_endscan(scan->scan);
+	table_close(scan->relation, NoLock);
+}
+
+Datum
+state_column(HeapTuple tuple, TupleDesc tupdesc, const char *name, bool *isnull)
+{
+	int			column = row_column(tupdesc, name);
+
+	if (column == 0)
+		elog(ERROR, "no column \"%s\" in a row of _dupn", name);
+	return heap_getattr(tuple, column, tupdesc, isnull);
 }
