@@ -28,6 +28,7 @@ typedef struct Reading
 	SPIPlanPtr	plan;
 	int			n;				/* parameters */
 	Oid			type[3];
+	bool		generic;		/* one plan for all users */
 	TupleDesc	tupdesc;
 	RowReader  *reader;
 } Reading;

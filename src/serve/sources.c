@@ -14,9 +14,12 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 /* ------------------------------------------------------------------------
@@ -194,6 +197,26 @@ session_sources(Session *session, const Model *model)
  * Queries
  * ------------------------------------------------------------------------ */
 
+/*
+ * Make the plan for all users, if it is not there or no longer valid.  Without
+ * bitmaps, which would read and sort all that a user ever did: the window is
+ * the end of a walk along the index.
+ */
+static void
+plan_once(SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	int			level;
+
+	if (source->is_valid && source->gplan && source->gplan->is_valid)
+		return;
+	level = NewGUCNestLevel();
+	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	ReleaseCachedPlan(SPI_plan_get_cached_plan(plan), CurrentResourceOwner);
+	AtEOXact_GUC(true, level);
+}
+
 void
 reading_prepare(Reading *reading, const char *sql, Oid main, int n, const Oid *types)
 {
@@ -204,12 +227,11 @@ reading_prepare(Reading *reading, const char *sql, Oid main, int n, const Oid *t
 	reading->n = n;
 
 	/*
-	 * One plan for all users from the first call on; invalidation still makes
-	 * it anew.  Except where a plan that knows the user can leave out
-	 * partitions, or what a view is made of.
+	 * One plan for all users from the first call on.  Except where a plan that
+	 * knows the user can leave out partitions, or what a view is made of.
 	 */
-	made = SPI_prepare_cursor(sql, n, reading->type,
-							  get_rel_relkind(main) == RELKIND_RELATION ? CURSOR_OPT_GENERIC_PLAN : 0);
+	reading->generic = get_rel_relkind(main) == RELKIND_RELATION;
+	made = SPI_prepare_cursor(sql, n, reading->type, reading->generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (made == NULL || SPI_keepplan(made) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 	reading->plan = made;
@@ -260,6 +282,8 @@ reading_run(RowReceiver *receiver, const Datum *values)
 	SPIExecuteOptions options = {.params = params,.read_only = true,.dest = &receiver->pub};
 	int			code;
 
+	if (reading->generic)
+		plan_once(reading->plan);
 	for (int i = 0; i < reading->n; i++)
 		params->params[i] = (ParamExternData) {
 		.value = values[i],.pflags = PARAM_FLAG_CONST,.ptype = reading->type[i]
