@@ -389,6 +389,16 @@ CREATE FUNCTION dupn_build_info() RETURNS TABLE (name text, value text)
 	LANGUAGE C STABLE PARALLEL SAFE COST 100 ROWS 8 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_build_info() IS 'version, compiler, BLAS and kernels of the loaded library';
 
+CREATE FUNCTION dupn_prewarm(model text DEFAULT NULL, version int DEFAULT NULL) RETURNS bigint
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_prewarm(text, int) IS 'make the mapped copy of a version''s weights, or bring it back into memory, before somebody waits for it; its bytes';
+
+CREATE FUNCTION dupn_mapped_files()
+	RETURNS TABLE (database text, model text, version int, bytes bigint, prepared_bytes bigint, item_bytes bigint,
+		attached_at timestamptz, in_use boolean)
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 10 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_mapped_files() IS 'files of mapped copies; see the view dupn_mapped';
+
 CREATE FUNCTION dupn_feature_list(model_id int)
 	RETURNS TABLE ("group" text, feature text, source text, encoding text, type text, vocabulary bigint, width int, use text)
 	LANGUAGE C STABLE PARALLEL SAFE COST 10000 ROWS 10 AS 'MODULE_PATHNAME';
@@ -426,6 +436,10 @@ SELECT m.name AS model, v.version, v.state, v.version IS NOT DISTINCT FROM m.pub
 FROM _dupn.version v JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves';
+
+CREATE VIEW dupn_mapped WITH (security_barrier) AS
+SELECT f.* FROM dupn_mapped_files() f;
+COMMENT ON VIEW dupn_mapped IS 'mapped copies of versions that your roles own, of how many bytes, when a connection last mapped each, and whether one has it mapped; to members of pg_monitor also files of other databases and of dropped versions';
 
 CREATE VIEW dupn_jobs WITH (security_barrier) AS
 SELECT j.job_id, j.model_name AS model, j.action, j.state, j.phase,
@@ -468,4 +482,4 @@ FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_baselines IS 'every metric of every version and every simple baseline';
 
-GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_jobs, dupn_metrics, dupn_baselines TO PUBLIC;
+GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines TO PUBLIC;

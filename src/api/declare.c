@@ -310,6 +310,7 @@ dupn_drop_model(PG_FUNCTION_ARGS)
 				 errmsg("model \"%s\" is in use by job " INT64_FORMAT, model->name, DatumGetInt64(job)),
 				 errhint("Wait for it with dupn_wait, or end it with SELECT dupn_cancel(" INT64_FORMAT ").",
 						 DatumGetInt64(job))));
+	version_drop_files(model->id, 0);
 	execute("DELETE FROM _dupn.model" WHERE_MODEL, &parameters);
 	PG_RETURN_VOID();
 }

@@ -40,6 +40,8 @@ dupn_publish(PG_FUNCTION_ARGS)
 	int32		version = named_version(fcinfo);
 	Model	   *model = owned_model(fcinfo);
 
+	/* rather this call waits for the file than the first user of the version */
+	image_prewarm(model->id, version);
 	version_publish(model->name, model->id, version);
 	PG_RETURN_VOID();
 }
@@ -58,6 +60,7 @@ dupn_rollback(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("model \"%s\" has no version that served before", model->name),
 				 errhint("Name a version of the view dupn_versions with dupn_publish.")));
+	image_prewarm(model->id, DatumGetInt32(previous));
 	version_publish(model->name, model->id, DatumGetInt32(previous));
 	PG_RETURN_INT32(DatumGetInt32(previous));
 }
@@ -95,6 +98,7 @@ dupn_drop_version(PG_FUNCTION_ARGS)
 	state_execute("UPDATE _dupn.model SET previous = NULL"
 				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND previous OPERATOR(pg_catalog.=) $2",
 				  2, types, values, NULL, NULL, NULL);
+	version_drop_files(model->id, version);
 	state_execute("DELETE FROM _dupn.version"
 				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
 				  2, types, values, NULL, NULL, NULL);

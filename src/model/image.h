@@ -46,7 +46,7 @@ typedef enum MappedPart
 typedef struct Mapped
 {
 	const char *data;			/* page aligned; NULL: nothing is mapped */
-	size_t		size;			/* without the file's trailer */
+	size_t		size;			/* of the file, which ends with MAPPED_TRAILER bytes */
 	int			fd;				/* its lock says that the file is in use; -1: none */
 } Mapped;
 
@@ -63,6 +63,7 @@ extern void mapped_detach(Mapped *mapped);
 
 /* For `make`. */
 #define MAPPED_ALIGN	64
+#define MAPPED_TRAILER	64
 
 extern void mapped_write(MappedWriter *writer, const void *data, size_t bytes);
 extern void mapped_align(MappedWriter *writer); /* zeros up to a multiple of MAPPED_ALIGN */

@@ -188,7 +188,7 @@ attach(const VersionRow *row, const char *model_name)
 	image->fingerprint = row->fingerprint;
 	image->model_name = MemoryContextStrdup(context, model_name);
 	image->prepared = mapped->data + prepared_offset(row);
-	if (mapped->size != prepared_offset(row) + nn_prepared_size(&image->config, &image->layout))
+	if (mapped->size != prepared_offset(row) + nn_prepared_size(&image->config, &image->layout) + MAPPED_TRAILER)
 		elog(ERROR, "the mapped file of %s has the wrong size", row->what);
 
 	make_room();
@@ -306,17 +306,19 @@ image_get_stamped(int32 model_id, int32 version, int64 fingerprint)
 	return image ? image : attach(&row, model->name);
 }
 
-void
+int64
 image_prewarm(int32 model_id, int32 version)
 {
 	Model	   *model = model_get_by_id(model_id, false);
 	VersionRow	row;
+	Mapped		mapped = {.fd = -1};
 
-	if (read_version(&row, model->name, model_id, version, true))
-	{
-		Mapped		mapped = {.fd = -1};
+	if (!read_version(&row, model->name, model_id, version, true))
+		return 0;
+	mapped_attach(&mapped, &row, MAPPED_WEIGHTS, row.bytes, make_weights, &row);
 
-		mapped_attach(&mapped, &row, MAPPED_WEIGHTS, row.bytes, make_weights, &row);
-		mapped_detach(&mapped);
-	}
+	/* what the system took out of memory comes back while nobody waits */
+	(void) madvise(unconstify(char *, mapped.data), mapped.size, MADV_WILLNEED);
+	mapped_detach(&mapped);
+	return mapped.size;
 }

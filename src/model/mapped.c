@@ -107,7 +107,7 @@ file_trailer(const VersionRow *row, MappedPart part, size_t size)
 		.bytes = row->bytes,.size = (int64) size,.format = NN_PREPARED_FORMAT,.part = part
 	};
 
-	StaticAssertStmt(sizeof(Trailer) == MAPPED_ALIGN, "a trailer keeps the alignment");
+	StaticAssertStmt(sizeof(Trailer) == MAPPED_TRAILER, "size of a trailer");
 	return trailer;
 }
 
@@ -189,7 +189,7 @@ map_existing(Mapped *mapped, const VersionRow *row, MappedPart part, const char 
 				 errdetail("It is written again.")));
 		return false;
 	}
-	data = mmap(NULL, want.size + sizeof(Trailer), PROT_READ, MAP_SHARED, fd, 0);
+	data = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (data == MAP_FAILED)
 	{
 		int			save_errno = errno;
@@ -199,7 +199,7 @@ map_existing(Mapped *mapped, const VersionRow *row, MappedPart part, const char 
 		map_error(path);
 	}
 	mapped->data = data;
-	mapped->size = want.size;
+	mapped->size = st.st_size;
 	hold(mapped, fd);
 
 	/* files go by age of last use; no harm if that fails */
@@ -211,7 +211,7 @@ void
 mapped_detach(Mapped *mapped)
 {
 	if (mapped->data)
-		(void) munmap(unconstify(char *, mapped->data), mapped->size + sizeof(Trailer));
+		(void) munmap(unconstify(char *, mapped->data), mapped->size);
 	if (mapped->fd >= 0)
 	{
 		(void) close(mapped->fd);
@@ -418,7 +418,7 @@ write_and_map(Mapped *mapped, const VersionRow *row, MappedPart part, const char
 	}
 	PG_END_TRY();
 	mapped->data = writer.view;
-	mapped->size = trailer.size;
+	mapped->size = writer.view_size;
 	hold(mapped, writer.fd);
 }
 

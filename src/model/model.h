@@ -258,13 +258,16 @@ extern int	image_task(const ModelImage *image, const char *task);	/* error when 
 /* Make an image from the bytes of a safetensors file (checked as hostile). */
 extern ModelImage *image_open(const void *data, size_t size, const char *what, MemoryContext context);
 
-/* Write the mapped copy's file for a version ahead of publishing, in state
- * "building" (jobs).  Inside a transaction, with a snapshot. */
-extern void image_prewarm(int32 model_id, int32 version);
+/*
+ * Make sure that a version's files are there and in memory: ahead of publishing
+ * also in state "building".  Their bytes; 0: there is no such version.  Inside
+ * a transaction, with a snapshot.
+ */
+extern int64 image_prewarm(int32 model_id, int32 version);
 
 /* ---------------- mapped.c: files that every backend maps ---------------- */
 
-/* Remove a version's files when the transaction commits. */
+/* Remove the files of a version's content when the transaction commits. */
 extern void mapped_drop_at_commit(int64 fingerprint, int64 bytes);
 
 /* Remove files that no version and no database needs any more.  Inside a transaction. */
@@ -331,6 +334,10 @@ extern int32 version_create(int32 model_id, int64 job_id, int64 seed, Jsonb *opt
  * model's row is locked until it ends.
  */
 extern void version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool publish);
+
+/* Let a version's files, or all of a model's (0), go when the transaction that
+ * is about to drop it commits. */
+extern void version_drop_files(int32 model_id, int32 version);
 
 /* Let a ready version serve, remembering the one before.  Inside a transaction. */
 extern void version_publish(const char *model_name, int32 model_id, int32 version);

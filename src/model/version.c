@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -83,6 +84,33 @@ version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool pu
 		elog(ERROR, "version %d of model \"%s\" is not being built", version, model_name);
 	if (publish)
 		version_publish(model_name, model_id, version);
+}
+
+/* Another version may have the same content. */
+void
+version_drop_files(int32 model_id, int32 version)
+{
+	OwnerGuard	guard;
+
+	owner_begin(&guard);
+	if (SPI_execute_with_args("SELECT fingerprint, bytes FROM _dupn.version WHERE fingerprint IS NOT NULL"
+							  " GROUP BY fingerprint, bytes HAVING pg_catalog.bool_and(model_id OPERATOR(pg_catalog.=) $1"
+							  " AND ($2 OPERATOR(pg_catalog.=) 0 OR version OPERATOR(pg_catalog.=) $2))",
+							  2, (Oid[]) {INT4OID, INT4OID},
+							  (Datum[]) {Int32GetDatum(model_id), Int32GetDatum(version)}, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the rows of versions");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		bool		isnull[2];
+		Datum		fingerprint = SPI_getbinval(tuple, tupdesc, 1, &isnull[0]);
+		Datum		bytes = SPI_getbinval(tuple, tupdesc, 2, &isnull[1]);
+
+		if (!isnull[0] && !isnull[1])
+			mapped_drop_at_commit(DatumGetInt64(fingerprint), DatumGetInt64(bytes));
+	}
+	owner_end(&guard);
 }
 
 void

@@ -156,6 +156,10 @@ job_sweep(Oid extension)
 				  " WHERE NOT" UNFINISHED " ORDER BY job_id DESC OFFSET $1 LIMIT 1))",
 				  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(KEEP_JOBS)}, NULL, NULL, NULL);
 	CommitTransactionCommand();
+
+	StartTransactionCommand();
+	mapped_sweep();
+	CommitTransactionCommand();
 }
 
 /*
