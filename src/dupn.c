@@ -52,7 +52,7 @@ _PG_init(void)
 							   &dupn_model, "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("dupn.job_memory",
-							"Memory for the encoded rows of a job; more is spilled to temporary files.",
+							"Memory of a job; what its rows need beyond it is spilled to temporary files.",
 							"0 means maintenance_work_mem.",
 							&dupn_job_memory, 0, 0, MAX_KILOBYTES,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);

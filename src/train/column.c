@@ -17,6 +17,7 @@
 #include "utils/wait_event.h"
 
 #define SPILL_BUFFER	((size_t) 64 * 1024)	/* of a column that is written to a file */
+#define DOUBLED			((size_t) 1024 * 1024)	/* beyond, buffers grow by a quarter */
 #define SORT_BYTES		(4 * 1024 * 1024)	/* sorted at once: a twentieth of a second */
 
 struct ColumnMemory
@@ -258,7 +259,8 @@ column_append(Column *column, const void *values, int64 n)
 	Assert(column->data == NULL);
 	if (column->used + bytes > column->size)
 	{
-		size_t		size = Max(Max(column->size * 2, column->used + bytes), (size_t) 1024);
+		size_t		grown = column->size < DOUBLED ? column->size * 2 : column->size + column->size / 4;
+		size_t		size = Max(Max(grown, column->used + bytes), (size_t) 1024);
 
 		if (!memory->spills && size > SPILL_BUFFER && passes_limit(memory, size - column->size))
 			memory_spill(memory);

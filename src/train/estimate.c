@@ -13,8 +13,7 @@
  * two epochs of 100,000 events (hidden 128, windows of 50, next_item over 500
  * items and 7 levels) it says 28 s; the job took 26 s of processor time.
  * Early stopping mostly ends a training before its last epoch.  Memory is a
- * model of the same kind: for 35,000 events, windows of 50 and 3,228 items it
- * says 67 MB at hidden 32 and 108 MB at 128; the jobs took 69 and 105.
+ * model of the same kind, and what it says is the most that dupn_jobs will show.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +26,8 @@
 #include "executor/spi.h"
 #include "model/check.h"
 #include "settings.h"
-#include "train/train.h"
+#include "train/batches.h"
+#include "train/dataset.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -43,7 +43,15 @@ PG_FUNCTION_INFO_V1(dupn_estimate);
 #define MOST_CLASSES	1000
 #define STEP_VIEWS		256		/* of a step of evaluation, whatever batch_size is */
 #define STEP_LOGITS		(16 * 1024 * 1024)
-#define PROCESS_BYTES	(12.0 * 1024 * 1024)	/* catalogs, code of jobs, baselines */
+#define PROCESS_BYTES	(6.0 * 1024 * 1024) /* catalogs, plans, buffers of columns */
+#define CATALOGUE_BYTES 60.0
+#define RAW_ITEM_BYTES	90.0
+#define SOFTMAX_BYTES	95.0
+#define VALUE_BYTES		40.0
+#define MAX_PAIRS		2e7
+#define PAIR_BYTES		12.0
+#define MAX_HISTORY		100.0
+#define BAG				2		/* values of a multi-hot cell, at a guess */
 #define FEW_EVENTS		10000
 #define FEW_POSITIVES	200
 
@@ -397,15 +405,108 @@ forward_operations(const Estimate *e, const nn_config *config)
 	return 2 * (total + views * (e->events > 0 ? e->pairs / e->events : 0) * pair);
 }
 
-/* The largest step: gates of the recurrence, layers of the attention, scores. */
+/* Does a task look at the moments of all events, or of samples alone? */
+static double
+moments_of(const Estimate *e)
+{
+	double		moments = 0;
+	bool		from_events = e->model->n_tasks == 0;
+
+	for (int t = 0; t < e->model->n_tasks; t++)
+	{
+		from_events |= e->model->task[t].samples == NULL;
+		if (e->model->task[t].samples != NULL)
+			moments += e->samples[t];
+	}
+	return moments + (from_events ? e->events : 0);
+}
+
+/*
+ * The largest step: in training the recurrence with its gradients, over what a
+ * stretch's moments share; in evaluation whole windows without gradients, and
+ * the scores of all items.  Both: two layers of the attention for each pair of
+ * a moment and an event.  A quarter is kept in reserve.
+ */
 static double
 step_bytes(const Estimate *e, const nn_config *config)
 {
-	double		views = Max(e->model->options.batch_size, STEP_VIEWS);
-	double		items = e->items <= FULL_SOFTMAX ? e->items : NEGATIVES;
-	double		event = 8.0 * config->hidden + 2.0 * (config->attention[0] + config->attention[1]) + 2.0 * config->E;
+	const ModelOptions *options = &e->model->options;
+	double		window = e->events > 0 ? e->pairs / e->events : 0;
+	double		last = Min(2 * window, options->max_events);	/* of those held out */
+	double		rows = Min(last, 1.5 * e->events / Max(moments_of(e), 1));
+	double		pair = 2.0 * (config->attention[0] + config->attention[1]);
+	double		columns = 0;
+	double		training;
+	double		serving;
 
-	return sizeof(float) * (views * e->model->options.max_events * event + 2 * Min(views * items, STEP_LOGITS));
+	for (int t = 0; t < config->n_task; t++)
+		if (config->task[t].kind == NN_NEXT_ITEM)
+			columns = e->items;
+	if (config->bidirectional || e->set->recency >= 0)
+		rows = window;
+	training = options->batch_size * (rows * (8.0 * config->hidden + 2.0 * config->E) + window * pair);
+	training += 2 * Min((double) STEP_LOGITS, options->batch_size * (columns <= FULL_SOFTMAX ? columns : NEGATIVES));
+	serving = STEP_VIEWS * last * (2.0 * config->hidden + config->E + pair);
+	serving += Min((double) STEP_LOGITS, STEP_VIEWS * columns) + columns * config->E;
+	return 1.25 * sizeof(float) * Max(training, serving);
+}
+
+/* Bytes of the pairs of items that baselines of next_item count, see baseline.c. */
+static double
+pair_bytes(const Estimate *e)
+{
+	double		events = e->events;
+	double		window = events > 0 ? Min(2 * e->pairs / events, MAX_HISTORY) : 0;
+	bool		next_item = false;
+
+	for (int t = 0; t < e->model->n_tasks; t++)
+		next_item |= e->model->task[t].kind == NN_NEXT_ITEM;
+	return !next_item ? 0 :
+		PAIR_BYTES * (Min(events, MAX_PAIRS) + Min(10 * events, MAX_PAIRS) + 2 * Min(window * events, MAX_PAIRS));
+}
+
+/* Bytes of the columns: of raw rows while they are read, and of what is trained on. */
+static void
+column_bytes(const Estimate *e, double *raw, double *kept)
+{
+	double		event_raw = sizeof(TimestampTz) + sizeof(int32);
+	double		event_kept = sizeof(TimestampTz) + sizeof(int32);
+	double		profile = 0;
+
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < e->set->n[g]; f++)
+		{
+			const Feature *feature = &e->set->f[g][f];
+			double		cells = feature->multi ? sizeof(int64) + BAG * sizeof(Cell) : sizeof(Cell);
+			double		ids = feature->multi ? sizeof(int64) + BAG * sizeof(int32) : sizeof(int32);
+
+			if (g == NN_PROFILE && feature->source == FROM_PROFILE)
+				profile += ids;
+			if (g != NN_ITEM && g != NN_PROPERTY)
+				continue;
+			event_raw += feature->source == FROM_EVENTS ? cells : 0;
+			event_kept += ids;
+		}
+	*raw = e->users * (sizeof(RawRun) + sizeof(RawUser));
+	*kept = e->users * (sizeof(User) + profile + 2 * sizeof(Stretch));
+	for (int t = 0; t < e->model->n_tasks; t++)
+	{
+		const ModelTask *task = &e->model->task[t];
+
+		if (task->samples != NULL)
+		{
+			/* user, item, time, label, candidate, and the past for baselines */
+			*raw += e->samples[t] * (sizeof(TimestampTz) + sizeof(Cell) * (2 + task->n_features));
+			*kept += e->samples[t] * (40 + sizeof(float) * task->n_features);
+		}
+		else if (task->kind == NN_MULTICLASS)
+		{
+			event_raw += sizeof(Cell);
+			event_kept += sizeof(Cell);
+		}
+	}
+	*raw += e->events * event_raw;
+	*kept += e->events * event_kept + moments_of(e) * sizeof(Moment);
 }
 
 static void
@@ -416,11 +517,14 @@ add_cost(Estimate *e)
 	nn_layout  *layout = palloc(sizeof(nn_layout));
 	char		message[256] = "too many tensors";
 	char	   *json = image_config_json(e->set, e->model, e->classes, (int64) e->items);
-	double		columns = 2 + e->set->n[NN_ITEM] + e->set->n[NN_PROPERTY];
 	double		vocabulary = 0;
 	double		epoch;
-	double		rows;
-	double		kept = e->events * (4 * columns + 12 + sizeof(Moment));
+	double		raw;
+	double		kept;
+	double		items;
+	double		network;
+	double		pairs;
+	double		needed;
 	int			limit_kb = dupn_job_memory > 0 ? dupn_job_memory : maintenance_work_mem;
 
 	/* a declaration that makes no network was refused */
@@ -440,18 +544,27 @@ add_cost(Estimate *e)
 			psprintf("at most: %d epochs of %.1f minutes on one core; mostly it stops earlier",
 					 options->epochs, epoch));
 
-	/* raw rows until they are encoded; then weights twice, gradients, two moments, and a step */
-	rows = e->events * (8 * columns + 16);
-	for (int t = 0; t < e->model->n_tasks; t++)
-		if (e->model->task[t].samples != NULL)
-			kept += e->samples[t] * sizeof(Moment);
+	/*
+	 * Of an item: its entry in the catalogue and its ids, while reading its row
+	 * and its number by key, in training what softmax and baselines know of it.
+	 * Of a value of a column: twice the room of an entry in a hash table.
+	 */
+	column_bytes(e, &raw, &kept);
+	items = e->items * (CATALOGUE_BYTES + sizeof(int32) * e->set->n[NN_ITEM]) + VALUE_BYTES * vocabulary;
+	raw += e->items * RAW_ITEM_BYTES;
+
+	/* the weights, the best ones, gradients, two moments, and a step */
+	network = 5.0 * sizeof(float) * layout->floats + step_bytes(e, config);
+	for (int t = 0; t < config->n_task; t++)
+		if (config->task[t].kind == NN_NEXT_ITEM)
+			network += e->items * (SOFTMAX_BYTES + sizeof(int32) * e->set->n[NN_ITEM]);
+	pairs = pair_bytes(e);
+	needed = PROCESS_BYTES + items + kept + Max(raw, network + pairs);
 	add_row(e, "memory",
-			three_digits((PROCESS_BYTES + kept + Max(Min(rows, limit_kb * 1024.0),
-													 5.0 * sizeof(float) * layout->floats + step_bytes(e, config))) /
-						 (1024 * 1024)), "MB",
-			rows > limit_kb * 1024.0 ?
+			three_digits(Min(needed, Max(limit_kb * 1024.0, PROCESS_BYTES + items + network)) / (1024 * 1024)), "MB",
+			needed > limit_kb * 1024.0 ?
 			psprintf("%.0f MB of rows go to temporary files: dupn.job_memory is %d MB",
-					 (rows - limit_kb * 1024.0) / (1024 * 1024), limit_kb / 1024) : NULL);
+					 (raw + kept + pairs) / (1024 * 1024), limit_kb / 1024) : NULL);
 
 	/* hash tables are at most half full; the catalogue has keys, their text, a hash table and ids */
 	add_row(e, "disk",
