@@ -7,7 +7,10 @@
  */
 #include "api/served.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
+#include "nn/vector.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -18,6 +21,21 @@ PG_FUNCTION_INFO_V1(dupn_recommend_text);
 PG_FUNCTION_INFO_V1(dupn_recommend_uuid);
 
 #define MAX_K	10000
+#define BLOCK	4096			/* items whose scores are made before the best are taken */
+#define RUN		64
+
+typedef struct Scored
+{
+	int32		item;
+	float		score;
+} Scored;
+
+/* m_j of NETWORK.md: what the user had in the window is taken again. */
+typedef struct Repeat
+{
+	int32		item;
+	float		term;
+} Repeat;
 
 typedef struct Question
 {
@@ -26,31 +44,33 @@ typedef struct Question
 	int			k;
 	bool		exclude_seen;
 
-	/* what one step of the network works with */
-	float	   *scratch;
-	float	   *score;			/* [J] */
+	/* what scores are made of */
+	float	   *row_score;		/* of the rows of the item tables */
+	int			n_repeat;
+	Repeat	   *repeat;			/* by item */
+	bool	   *seen;			/* [J], or NULL: not excluded */
 
 	/* the answer */
 	int			n;
-	int32	   *item;
+	Scored	   *best;
 } Question;
 
 /* ------------------------------------------------------------------------
  * The best items
  * ------------------------------------------------------------------------ */
 
-/* Is item a worse than b?  Of equal scores the earlier item is better. */
+/* Of equal scores the earlier item is better. */
 static inline bool
-worse(const float *score, int32 a, int32 b)
+worse(const Scored *a, const Scored *b)
 {
-	return score[a] != score[b] ? score[a] < score[b] : a > b;
+	return a->score != b->score ? a->score < b->score : a->item > b->item;
 }
 
 /* Restore the order of a heap whose root, the worst of its items, is new. */
 static void
-sift_down(const float *score, int32 *heap, int n)
+sift_down(Scored *heap, int n)
 {
-	int32		item = heap[0];
+	Scored		root = heap[0];
 	int			at = 0;
 
 	for (;;)
@@ -59,58 +79,92 @@ sift_down(const float *score, int32 *heap, int n)
 
 		if (child >= n)
 			break;
-		if (child + 1 < n && worse(score, heap[child + 1], heap[child]))
+		if (child + 1 < n && worse(&heap[child + 1], &heap[child]))
 			child++;
-		if (!worse(score, heap[child], item))
+		if (!worse(&heap[child], &root))
 			break;
 		heap[at] = heap[child];
 		at = child;
 	}
-	heap[at] = item;
+	heap[at] = root;
 }
 
 static void
-sift_up(const float *score, int32 *heap, int at)
+sift_up(Scored *heap, int at)
 {
-	int32		item = heap[at];
+	Scored		leaf = heap[at];
 
-	while (at > 0 && worse(score, item, heap[(at - 1) / 2]))
+	while (at > 0 && worse(&leaf, &heap[(at - 1) / 2]))
 	{
 		heap[at] = heap[(at - 1) / 2];
 		at = (at - 1) / 2;
 	}
-	heap[at] = item;
+	heap[at] = leaf;
 }
 
-/* The best `most` of n items that are not excluded, best first; returns how many. */
-static int
-best_items(const float *score, int64 n, const bool *excluded, int32 *best, int most)
+/* Scores of the items from `first` on, -infinity for those that are excluded. */
+static void
+score_block(const Question *question, const ModelImage *image, int64 first, int n, int *repeat, float *score)
 {
-	int			found = 0;
+	nn_item_scores(&image->config, question->row_score, image->catalogue.feature, first, n, score);
+	for (; *repeat < question->n_repeat && question->repeat[*repeat].item < first + n; (*repeat)++)
+		score[question->repeat[*repeat].item - first] += question->repeat[*repeat].term;
+	for (int j = 0; question->seen && j < n; j++)
+		if (question->seen[first + j])
+			score[j] = -INFINITY;
+}
 
-	for (int64 j = 0; j < n; j++)
+/*
+ * The best `most` items that are not excluded, best first; returns how many.
+ * Scores live for a block only, and of most runs of a block a look at the
+ * largest tells that nothing in it can enter the heap.
+ */
+static int
+best_items(const Question *question, const ModelImage *image, Scored *best, int most)
+{
+	float		score[BLOCK];
+	int			found = 0;
+	int			repeat = 0;
+
+	for (int64 first = 0; first < image->catalogue.n; first += BLOCK)
 	{
-		if (excluded && excluded[j])
-			continue;
-		if (found < most)
+		int			n = (int) Min(image->catalogue.n - first, BLOCK);
+
+		score_block(question, image, first, n, &repeat, score);
+		for (int begin = 0; begin < n; begin += RUN)
 		{
-			best[found] = (int32) j;
-			sift_up(score, best, found++);
+			int			end = Min(begin + RUN, n);
+
+			if (found == most && nn_vector_max(end - begin, score + begin) <= best[0].score)
+				continue;
+			for (int j = begin; j < end; j++)
+			{
+				Scored		scored = {.item = (int32) (first + j),.score = score[j]};
+
+				if (score[j] == -INFINITY)
+					continue;
+				if (found < most)
+				{
+					best[found] = scored;
+					sift_up(best, found++);
+				}
+				else if (worse(&best[0], &scored))
+				{
+					best[0] = scored;
+					sift_down(best, found);
+				}
+			}
 		}
-		else if (worse(score, best[0], (int32) j))
-		{
-			best[0] = (int32) j;
-			sift_down(score, best, found);
-		}
+		CHECK_FOR_INTERRUPTS();
 	}
 
 	/* take the worst away one by one, from the back */
 	for (int last = found - 1; last > 0; last--)
 	{
-		int32		worst = best[0];
+		Scored		worst = best[0];
 
 		best[0] = best[last];
-		sift_down(score, best, last);
+		sift_down(best, last);
 		best[last] = worst;
 	}
 	return found;
@@ -118,36 +172,38 @@ best_items(const float *score, int64 n, const bool *excluded, int32 *best, int m
 
 /* The same among those that the caller may see in the catalog. */
 static void
-choose(Session *session, Question *question, const bool *seen)
+choose(Session *session, Question *question)
 {
-	int64		n = session->image->catalogue.n;
+	const ModelImage *image = session->image;
+	int64		n = image->catalogue.n;
 	int			most = (int) Min(question->k, n);
-	int32	   *best = palloc(sizeof(int32) * (most + 1));
+	Scored	   *best = palloc(sizeof(Scored) * (most + 1));
+	int32	   *item = palloc(sizeof(int32) * (most + 1));
 	bool	   *visible = NULL;
 	int			found;
 
+	/* read_visible says of each item that it is asked about, and of no other */
 	if (question->asked.model->relations.catalog)
-	{
 		visible = palloc_extended(Max(n, 1), MCXT_ALLOC_HUGE);
-		memset(visible, true, n);
-	}
 	for (;;)
 	{
-		found = best_items(question->score, n, seen, best, most);
+		found = best_items(question, image, best, most);
 		question->n = 0;
-		question->item = best;
-		if (visible)
-			read_visible(session, question->asked.model, best, found, visible);
+		question->best = best;
 		for (int i = 0; i < found; i++)
-			if (visible == NULL || visible[best[i]])
+			item[i] = best[i].item;
+		if (visible)
+			read_visible(session, question->asked.model, item, found, visible);
+		for (int i = 0; i < found; i++)
+			if (visible == NULL || visible[item[i]])
 				best[question->n++] = best[i];
 		if (question->n >= question->k || found < most || most == n)
 			break;
 
 		/* items were hidden: look further down */
 		most = (int) Min((int64) most * 4, n);
-		best = repalloc(best, sizeof(int32) * (most + 1));
-		CHECK_FOR_INTERRUPTS();
+		best = repalloc_huge(best, sizeof(Scored) * (most + 1));
+		item = repalloc_huge(item, sizeof(int32) * (most + 1));
 	}
 	question->n = Min(question->n, question->k);
 }
@@ -156,13 +212,12 @@ choose(Session *session, Question *question, const bool *seen)
  * Scores
  * ------------------------------------------------------------------------ */
 
-/* User vector, query and inner products in one go, since they share the arena. */
+/* User vector, query and the tables' scores in one go, since they share the arena. */
 static nn_status
 score_step(Session *session, void *argument)
 {
 	static const int32 view = 0;
 	Question   *question = argument;
-	const Catalogue *catalogue = &session->image->catalogue;
 	nn_samples	samples = {.n = 1,.view = &view};
 	nn_task_acts acts = {0};
 	nn_status	status;
@@ -172,34 +227,44 @@ score_step(Session *session, void *argument)
 		status = nn_task_forward(&session->run, question->task, &samples, 1, session->acts.vector,
 								 &session->arena, &acts);
 	if (status == NN_OK)
-		status = nn_item_scores(&session->run, question->task, acts.query, catalogue->feature,
-								catalogue->n, question->scratch, question->score);
+		status = nn_row_scores(&session->run, question->task, acts.query, question->row_score);
 	return status;
 }
 
-/* m_j of NETWORK.md: what the user had in the window is taken again. */
+static int
+compare_repeats(const void *a, const void *b)
+{
+	const Repeat *x = a;
+	const Repeat *y = b;
+
+	return x->item < y->item ? -1 : x->item > y->item;
+}
+
 static void
-add_repeats(Session *session, Question *question)
+find_repeats(Session *session, Question *question)
 {
 	const ModelImage *image = session->image;
 	const nn_task_tensors *tensors = &image->layout.task[question->task];
 	int			buckets = image->config.recency;
 	WindowItem *items;
-	int			n;
 
 	if (!image->config.task[question->task].repeat)
 		return;
 	items = palloc(sizeof(WindowItem) * (session->n + 1));
-	n = window_items(&image->set, session->events, session->start, session->n, session->now, items);
-	for (int i = 0; i < n; i++)
+	question->n_repeat = window_items(&image->set, session->events, session->start, session->n,
+									  session->now, items);
+	question->repeat = palloc(sizeof(Repeat) * (question->n_repeat + 1));
+	for (int i = 0; i < question->n_repeat; i++)
 	{
 		const float *count = image->param + image->layout.tensor[tensors->repeat_count].offset;
 		const float *recency = image->param + image->layout.tensor[tensors->repeat_recency].offset;
 
-		question->score[items[i].item] += count[Min(items[i].count, 4)];
+		question->repeat[i].item = items[i].item;
+		question->repeat[i].term = count[Min(items[i].count, 4)];
 		if (buckets > 0)
-			question->score[items[i].item] += recency[items[i].type * buckets + items[i].recency];
+			question->repeat[i].term += recency[items[i].type * buckets + items[i].recency];
 	}
+	qsort(question->repeat, question->n_repeat, sizeof(Repeat), compare_repeats);
 }
 
 static void
@@ -208,21 +273,19 @@ answer(Session *session, void *argument)
 	Question   *question = argument;
 	const ModelImage *image = session->image;
 	int64		n = image->catalogue.n;
-	bool	   *seen = NULL;
 
 	if (question->exclude_seen)
 	{
-		seen = palloc_extended(Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-		read_seen(session, &question->asked, seen);
+		question->seen = palloc_extended(Max(n, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+		read_seen(session, &question->asked, question->seen);
 	}
 	read_user(session, &question->asked, NULL);
 	session_batch(session);
-	question->score = palloc_extended(sizeof(float) * Max(n, 1), MCXT_ALLOC_HUGE);
-	question->scratch = palloc_extended(sizeof(float) * nn_item_scores_scratch(&image->config),
-										MCXT_ALLOC_HUGE);
+	question->row_score = palloc_extended(sizeof(float) * nn_row_scores_floats(&image->config),
+										  MCXT_ALLOC_HUGE);
 	session_compute(session, score_step, question);
-	add_repeats(session, question);
-	choose(session, question, seen);
+	find_repeats(session, question);
+	choose(session, question);
 }
 
 /* (user_id, k, exclude_seen, context, as_of, model, version) */
@@ -257,14 +320,14 @@ recommend(FunctionCallInfo fcinfo, Oid type)
 	catalogue = &served->image->catalogue;
 	for (int i = 0; i < question.n; i++)
 	{
-		int32		item = question.item[i];
+		int32		item = question.best[i].item;
 		int64		begin = catalogue->text_offsets[item];
 		Datum		values[2];
 		bool		nulls[2] = {false};
 
 		values[0] = PointerGetDatum(cstring_to_text_with_len(catalogue->text + begin,
 															 catalogue->text_offsets[item + 1] - begin));
-		values[1] = Float4GetDatum(question.score[item]);
+		values[1] = Float4GetDatum(question.best[i].score);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

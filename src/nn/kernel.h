@@ -45,6 +45,7 @@ typedef struct nn_step_rule
 	K(float, vector_max, (size_t n, const float *x)) \
 	K(float, vector_dot, (size_t n, const float *x, const float *y)) \
 	K(void, vector_matrix, (size_t rows, size_t cols, const float *x, const float *w, float *y)) \
+	K(void, vector_sparse, (int n, const int32_t *place, size_t cols, const float *x, const float *w, float *y)) \
 	K(void, vector_axpy, (size_t n, float a, const float *x, float *y)) \
 	K(void, vector_scale, (size_t n, float a, float *x)) \
 	K(void, vector_relu, (size_t n, float *x)) \

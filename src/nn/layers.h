@@ -74,16 +74,6 @@ extern const float *nn_prepared_recurrent(const nn_run *run, int direction);
  * Embeddings: embedding.c
  * ------------------------------------------------------------------------ */
 
-/* A concatenation (or sum) of features: where each is read and written. */
-typedef struct nn_fields
-{
-	int			n;
-	int			width;			/* of the encoding */
-	int			source[NN_MAX_FEATURES];	/* index into the ids */
-	int			table[NN_MAX_FEATURES]; /* tensor */
-	int			at[NN_MAX_FEATURES];	/* first column in the encoding */
-} nn_fields;
-
 /* The features of a group that have one of the uses (properties only). */
 extern void nn_group_fields(const nn_config *config, const nn_layout *layout,
 							nn_group group, int use, nn_fields *fields);

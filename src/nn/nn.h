@@ -407,18 +407,85 @@ extern nn_status nn_backward(const nn_run *run, const nn_batch *batch,
 							 nn_arena *arena, nn_acts *acts, nn_grad *grad);
 
 /* ------------------------------------------------------------------------
- * Serving: pieces of a head that depend on the item or the user alone
+ * Scoring: serve.c
  * ------------------------------------------------------------------------ */
 
+/* A concatenation (or sum) of features: where each is read and written. */
+typedef struct nn_fields
+{
+	int			n;
+	int			width;			/* of the encoding */
+	int			source[NN_MAX_FEATURES];	/* index into the ids */
+	int			table[NN_MAX_FEATURES]; /* tensor */
+	int			at[NN_MAX_FEATURES];	/* first column in the encoding */
+} nn_fields;
+
+typedef struct nn_scorer_layer
+{
+	int			width;
+	const float *weight;		/* [width of the layer below, width] */
+	const float *bias;			/* [width] */
+} nn_scorer_layer;
+
 /*
- * scores[j] = query . e_j + b_j for n items given by their ids.  One product
- * per table, then one look-up per item and feature: the encodings e_j are
- * never built.  query [E]; scratch: layout rows of all item tables, floats
- * (nn_item_scores_scratch).
+ * The head of a binary or rank task, taken apart (serve.c) and laid out for one
+ * candidate at a time.  A logit is nn_score of three parts:
+ *
+ *	user	[width] what depends on the vector alone
+ *	item	[width] what depends on the candidate item alone, without a candidate NULL
+ *	features [F] the sample's numbers, z-scored
  */
-extern size_t nn_item_scores_scratch(const nn_config *config);
-extern nn_status nn_item_scores(const nn_run *run, int t, const float *query,
-								const nn_ids *item, int64_t n, float *scratch, float *scores);
+typedef struct nn_scorer
+{
+	int			task;
+	nn_kind		kind;
+	int			width;			/* of the parts: nn_part_width */
+	int			features;		/* F */
+	nn_fields	fields;			/* of the candidate; width X; source: the item feature */
+	int			inner;			/* width of `item` */
+	const float *item;			/* [X, inner] */
+	const float *second;		/* [inner, width], or NULL: inner is width */
+	const float *item_bias;		/* [width] */
+	const float *feature;		/* [F, width] */
+	int			n_layer;		/* between the first and the output */
+	nn_scorer_layer layer[NN_MAX_LAYERS];
+	const float *output;		/* [width of the last layer], NULL: the first is the output */
+	float		output_bias;
+} nn_scorer;
+
+/* The first hidden layer where candidates or numbers join it, else the output's. */
+extern int	nn_part_width(const nn_config *config, int t);
+
+/* Memory is carved from the arena and must live as long as the scorer; as
+ * everywhere, an arena without base only counts. */
+extern nn_status nn_scorer_make(const nn_run *run, int t, nn_arena *arena, nn_scorer *scorer);
+
+/* part [width] of vector [R]; the arena is scratch. */
+extern nn_status nn_user_part(const nn_run *run, const nn_scorer *scorer, const float *vector,
+							  nn_arena *arena, float *part);
+
+/* e [X] of one candidate; ids: one nn_ids per item feature, row `row`. */
+extern void nn_candidate_encode(const nn_run *run, const nn_scorer *scorer,
+								const nn_ids *ids, int64_t row, float *e);
+
+/* part [n, width] of candidates e [n, X].  scratch: n * inner floats, where
+ * `second` is not NULL. */
+extern nn_status nn_item_parts(const nn_run *run, const nn_scorer *scorer, int64_t n, const float *e,
+							   float *scratch, float *part);
+
+extern float nn_score(const nn_scorer *scorer, const float *user, const float *item,
+					  const float *features);
+
+/*
+ * next_item: score_j = query . e_j + b_j for items given by their ids, without
+ * ever building an e_j.  First the score of each row of each item table, its
+ * bias included: row_score has nn_row_scores_floats.  Then a sum of look-ups
+ * for n items from `first` on: scores [n].
+ */
+extern size_t nn_row_scores_floats(const nn_config *config);
+extern nn_status nn_row_scores(const nn_run *run, int t, const float *query, float *row_score);
+extern void nn_item_scores(const nn_config *config, const float *row_score, const nn_ids *item,
+						   int64_t first, int64_t n, float *scores);
 
 /* e [E] of one item given by its ids, one nn_ids per item feature, row `row`. */
 extern void nn_item_encode(const nn_config *config, const nn_layout *layout, const float *param,

@@ -559,7 +559,7 @@ test_serving(const char *json)
 	float		query[64],
 				e[64],
 				scores[16],
-			   *scratch;
+			   *row_score;
 	nn_ids		item[NN_MAX_FEATURES];
 	double		worst = 0.0;
 
@@ -569,8 +569,10 @@ test_serving(const char *json)
 		item[f] = random_ids(&config.feature[NN_ITEM][f], n);
 	for (int j = 0; j < config.E; j++)
 		query[j] = normal();
-	scratch = make(nn_item_scores_scratch(&config) * sizeof(float));
-	ok(nn_item_scores(&run, 0, query, item, n, scratch, scores) == NN_OK, "items are scored");
+	row_score = make(nn_row_scores_floats(&config) * sizeof(float));
+	ok(nn_row_scores(&run, 0, query, row_score) == NN_OK, "rows of tables are scored");
+	nn_item_scores(&config, row_score, item, 0, 4, scores);
+	nn_item_scores(&config, row_score, item, 4, n - 4, scores + 4);
 	for (int j = 0; j < n; j++)
 	{
 		double		want = nn_item_bias(&config, &layout, param, 0, item, j);
