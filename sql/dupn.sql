@@ -326,6 +326,15 @@ COMMENT ON FUNCTION dupn_score(text, dupn_vector, text) IS 'score of an item giv
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_id uuid) RETURNS real
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_uuid';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, uuid) IS 'score of an item given by its key';
+CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_ids bigint[]) RETURNS real[]
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'dupn_score_bigints';
+COMMENT ON FUNCTION dupn_score(text, dupn_vector, bigint[]) IS 'scores of many items given by their keys, in one product';
+CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_ids text[]) RETURNS real[]
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'dupn_score_texts';
+COMMENT ON FUNCTION dupn_score(text, dupn_vector, text[]) IS 'scores of many items given by their keys, in one product';
+CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_ids uuid[]) RETURNS real[]
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10000 AS 'MODULE_PATHNAME', 'dupn_score_uuids';
+COMMENT ON FUNCTION dupn_score(text, dupn_vector, uuid[]) IS 'scores of many items given by their keys, in one product';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector) RETURNS real
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_user';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector) IS 'probability of a binary task without a candidate';

@@ -47,23 +47,12 @@ record_read(RecordReader *reader, const Served *served, HeapTupleHeader row, con
 	return fresh;
 }
 
-/* One feature of an item of the catalogue (-1: not in it). */
-static int
-copy_ids(const ModelImage *image, int f, int32 item, int32 *id)
-{
-	const int32 *ids;
-	int			n = catalogue_ids(&image->catalogue, f, image->set.f[NN_ITEM][f].multi, item, &ids);
-
-	memcpy(id, ids, sizeof(int32) * n);
-	return n;
-}
-
 static void
-set_ids(const ModelImage *image, Candidate *candidate, int f, int n)
+set_ids(Candidate *candidate, int f, bool multi, int n, const int32 *ids)
 {
-	candidate->ids[f].values = candidate->id[f];
+	candidate->ids[f].values = ids;
 	candidate->ids[f].offsets = NULL;
-	if (image->set.f[NN_ITEM][f].multi)
+	if (multi)
 	{
 		candidate->offsets[f][0] = 0;
 		candidate->offsets[f][1] = n;
@@ -71,45 +60,64 @@ set_ids(const ModelImage *image, Candidate *candidate, int f, int n)
 	}
 }
 
+/* One feature of an item of the catalogue (-1: not in it), where it is. */
+static void
+from_catalogue(const ModelImage *image, int32 item, int f, Candidate *candidate)
+{
+	bool		multi = image->set.f[NN_ITEM][f].multi;
+	const int32 *ids;
+	int			n = catalogue_ids(&image->catalogue, f, multi, item, &ids);
+
+	set_ids(candidate, f, multi, n, ids);
+}
+
 void
-candidate_from_row(const ModelImage *image, RecordReader *reader, Candidate *candidate)
+candidate_from_row(const ModelImage *image, RecordReader *reader, int n, const int *feature,
+				   Candidate *candidate)
 {
 	RowReader  *rows = reader->rows;
-	int			key = rows->item_key;
-	int32		n[NN_MAX_FEATURES];
+	int			key = rows->item_key - 1;
+	bool		looked = false;
 	int32		item = -1;
 
-	if (key > 0 && !reader->isnull[key - 1])
-		item = catalogue_find(&image->catalogue,
-							  cell_from_datum(&rows->item_key_type, reader->values[key - 1], false));
-	row_encode(rows, NN_ITEM, reader->values, reader->isnull, n, candidate->id);
-	for (int f = 0; f < image->set.n[NN_ITEM]; f++)
+	for (int k = 0; k < n; k++)
 	{
-		if (rows->column[NN_ITEM][f].attnum == 0)
-			n[f] = copy_ids(image, f, item, candidate->id[f]);
-		set_ids(image, candidate, f, n[f]);
+		int			f = feature ? feature[k] : k;
+		ColumnReader *column = &rows->column[NN_ITEM][f];
+
+		if (column->attnum > 0)
+		{
+			int			m = column_encode(column, reader->values, reader->isnull, candidate->id[f]);
+
+			set_ids(candidate, f, column->feature->multi, m, candidate->id[f]);
+			continue;
+		}
+		if (!looked && key >= 0 && !reader->isnull[key])
+			item = catalogue_find(&image->catalogue,
+								  cell_from_datum(&rows->item_key_type, reader->values[key], false));
+		looked = true;
+		from_catalogue(image, item, f, candidate);
 	}
 }
 
 void
-candidate_from_key(const ModelImage *image, Cell key, Candidate *candidate)
+candidate_from_key(const ModelImage *image, Cell key, int32 item, int n, const int *feature,
+				   Candidate *candidate)
 {
-	int32		item = catalogue_find(&image->catalogue, key);
-
-	for (int f = 0; f < image->set.n[NN_ITEM]; f++)
+	for (int k = 0; k < n; k++)
 	{
-		int			n;
+		int			f = feature ? feature[k] : k;
+		const Feature *column = &image->set.f[NN_ITEM][f];
 
-		if (f == 0)
-		{
-			const Feature *feature = &image->set.f[NN_ITEM][0];
-
-			n = feature->multi ? feature_encode_bag(feature, &key, 1, candidate->id[0]) : 1;
-			if (!feature->multi)
-				candidate->id[0][0] = feature_encode(feature, key);
-		}
+		/* the catalogue has an item's key encoded like everything else */
+		if (f > 0 || item >= 0)
+			from_catalogue(image, item, f, candidate);
+		else if (column->multi)
+			set_ids(candidate, f, true, feature_encode_bag(column, &key, 1, candidate->id[f]), candidate->id[f]);
 		else
-			n = copy_ids(image, f, item, candidate->id[f]);
-		set_ids(image, candidate, f, n);
+		{
+			candidate->id[f][0] = feature_encode(column, key);
+			set_ids(candidate, f, false, 1, candidate->id[f]);
+		}
 	}
 }

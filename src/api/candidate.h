@@ -12,10 +12,10 @@
 
 #include "executor/executor.h"
 
-/* Ids of all item features of one item, as the network takes them. */
+/* Ids of item features of one item, as the network takes them. */
 typedef struct Candidate
 {
-	nn_ids		ids[NN_MAX_FEATURES];
+	nn_ids		ids[NN_MAX_FEATURES];	/* per item feature; only the wanted ones are set */
 	int32		id[NN_MAX_FEATURES][NN_MAX_BAG];
 	int64		offsets[NN_MAX_FEATURES][2];
 } Candidate;
@@ -39,8 +39,15 @@ typedef struct RecordReader
 extern bool record_read(RecordReader *reader, const Served *served, HeapTupleHeader row,
 						const char *what);
 
-/* From the row, what it lacks from the catalogue by the item's key, else missing. */
-extern void candidate_from_row(const ModelImage *image, RecordReader *reader, Candidate *candidate);
-extern void candidate_from_key(const ModelImage *image, Cell key, Candidate *candidate);
+/*
+ * n item features (feature NULL: all) from the row, and what it lacks from the
+ * catalogue by the item's key, else missing.
+ */
+extern void candidate_from_row(const ModelImage *image, RecordReader *reader, int n, const int *feature,
+							   Candidate *candidate);
+
+/* The same of an item known by its key; item: its place in the catalogue, or -1. */
+extern void candidate_from_key(const ModelImage *image, Cell key, int32 item, int n, const int *feature,
+							   Candidate *candidate);
 
 #endif							/* DUPN_CANDIDATE_H */

@@ -50,7 +50,7 @@ dupn_item_vector(PG_FUNCTION_ARGS)
 				 errmsg("the row has none of the item columns of model \"%s\"", served->model->name),
 				 errhint("It needs at least the item's key \"%s\".", served->model->relations.item_key)));
 
-	candidate_from_row(image, &reader->record, &reader->candidate);
+	candidate_from_row(image, &reader->record, image->set.n[NN_ITEM], NULL, &reader->candidate);
 	e = palloc(sizeof(float) * (image->config.E + 1));
 	nn_item_encode(&image->config, &image->layout, image->param, reader->candidate.ids, 0, e);
 	e[image->config.E] = nn_item_bias(&image->config, &image->layout, image->param, t,

@@ -3,6 +3,11 @@
  * score.c
  *	  dupn_score: how likely, or how good, is a candidate for a user?
  *
+ * A query calls this once per candidate, so whatever candidates share is kept:
+ * the version and what it was asked through (served.c), the columns of the row,
+ * the head taken apart, and the vector's part of it, which holds while the
+ * bytes of the vector argument are the same.
+ *
  *-------------------------------------------------------------------------
  */
 #include "api/candidate.h"
@@ -11,82 +16,204 @@
 
 #include "catalog/pg_type.h"
 #include "parser/parse_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(dupn_score_record);
 PG_FUNCTION_INFO_V1(dupn_score_bigint);
 PG_FUNCTION_INFO_V1(dupn_score_text);
 PG_FUNCTION_INFO_V1(dupn_score_uuid);
+PG_FUNCTION_INFO_V1(dupn_score_bigints);
+PG_FUNCTION_INFO_V1(dupn_score_texts);
+PG_FUNCTION_INFO_V1(dupn_score_uuids);
 PG_FUNCTION_INFO_V1(dupn_score_user);
 
-/* What is worked out once for many rows of one query. */
+#define BATCH	64				/* candidates of an array at a time */
+
+/* What is worked out once for many candidates of one query and task. */
 typedef struct Scorer
 {
-	int			task;
+	const nn_task *task;
+	const ImageTask *names;
+	const nn_scorer *head;
+	float	   *user;			/* the vector's part */
+	uint64		vector;			/* whose it is: a number of Scorers */
+	float	   *e;				/* [BATCH, X] */
+	float	   *scratch;		/* [BATCH, inner] */
+	float	   *item;			/* [BATCH, width] */
+	float	   *features;		/* [F] */
 	RecordReader record;
 	int		   *attnum;			/* [F] columns of the sample's numbers */
 	CellType   *number;			/* [F] their types */
-	float	   *features;		/* [F] */
 	Oid			key_type;		/* of the item's key */
+	Oid			key_base;
 	CellType	key;
 	Candidate	candidate;
 } Scorer;
 
+/* In Served: the vector asked about, and a scorer per task, as the task may be
+ * another one in each row. */
+typedef struct Scorers
+{
+	uint64		vector;			/* counts them */
+	DupnVector	stamp;			/* without its floats */
+	struct varlena *raw;		/* the argument as it came, perhaps compressed or elsewhere */
+	Size		raw_size;
+	Size		raw_space;
+	Scorer	   *scorer[NN_MAX_TASKS];
+} Scorers;
+
+/* ------------------------------------------------------------------------
+ * The vector
+ * ------------------------------------------------------------------------ */
+
+/* Does this argument have the bytes of the one before? */
+static bool
+same_vector(const Scorers *scorers, const struct varlena *raw)
+{
+	return scorers && scorers->raw_size == VARSIZE_ANY(raw) &&
+		memcmp(scorers->raw, raw, scorers->raw_size) == 0;
+}
+
+/* Remember an argument.  A pointer into memory says nothing of what is there. */
+static void
+keep_vector(const Served *served, Scorers *scorers, const struct varlena *raw, const DupnVector *vector)
+{
+	Size		size = VARSIZE_ANY(raw);
+
+	scorers->vector++;
+	scorers->stamp = *vector;
+	scorers->raw_size = 0;
+	if (VARATT_IS_EXTERNAL(raw) && !VARATT_IS_EXTERNAL_ONDISK(raw))
+		return;
+	if (size > scorers->raw_space)
+	{
+		scorers->raw = MemoryContextAlloc(served->context, size);
+		scorers->raw_space = size;
+	}
+	memcpy(scorers->raw, raw, size);
+	scorers->raw_size = size;
+}
+
+/* ------------------------------------------------------------------------
+ * The task
+ * ------------------------------------------------------------------------ */
+
 static bool
 is_named(const text *name, const char *task)
 {
-	return VARSIZE_ANY_EXHDR(name) == strlen(task) &&
-		memcmp(VARDATA_ANY(name), task, VARSIZE_ANY_EXHDR(name)) == 0;
+	return strncmp(task, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0 &&
+		task[VARSIZE_ANY_EXHDR(name)] == '\0';
 }
 
-/* The scorer of a call (task, vector, ..), in its Served: one per task, as the
- * task may be another one in each row. */
 static Scorer *
-get_scorer(FunctionCallInfo fcinfo, const DupnVector *vector, Served **served)
+make_scorer(const Served *served, const text *name)
 {
-	text	   *name = PG_GETARG_TEXT_PP(0);
-	const ModelImage *image;
-	const nn_task *task;
-	Scorer	  **scorers;
-	Scorer	   *scorer;
+	MemoryContext context = served->context;
+	const ModelImage *image = served->image;
+	int			t = image_task(image, text_to_cstring(name));
+	const nn_task *task = &image->config.task[t];
+	Scorer	   *scorer = MemoryContextAllocZero(context, sizeof(Scorer));
 
-	*served = served_vector(fcinfo, vector);
-	image = (*served)->image;
-	if ((*served)->own == NULL)
-		(*served)->own = MemoryContextAllocZero((*served)->context, sizeof(Scorer *) * NN_MAX_TASKS);
-	scorers = (*served)->own;
-	for (int t = 0; t < image->config.n_task; t++)
-		if (scorers[t] && is_named(name, image->config.task[t].name))
-			return scorers[t];
-
-	scorer = MemoryContextAllocZero((*served)->context, sizeof(Scorer));
-	scorer->task = image_task(image, text_to_cstring(name));
-	task = &image->config.task[scorer->task];
 	if (task->kind != NN_BINARY && task->kind != NN_RANK)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("task \"%s\" is of kind \"%s\" and scores no candidate", task->name, nn_kind_name[task->kind]),
 				 errhint("Ask it with %s.", task->kind == NN_NEXT_ITEM ? "dupn_recommend" : "dupn_classify")));
-	scorer->attnum = MemoryContextAllocZero((*served)->context, sizeof(int) * (task->features + 1));
-	scorer->number = MemoryContextAllocZero((*served)->context, sizeof(CellType) * (task->features + 1));
-	scorer->features = MemoryContextAllocZero((*served)->context, sizeof(float) * (task->features + 1));
-	scorers[scorer->task] = scorer;
+	scorer->task = task;
+	scorer->names = &image->task[t];
+	scorer->head = session_scorer(session_get(served->image), t);
+	scorer->user = MemoryContextAllocZero(context, sizeof(float) * scorer->head->width);
+	scorer->features = MemoryContextAllocZero(context, sizeof(float) * (task->features + 1));
+	scorer->attnum = MemoryContextAllocZero(context, sizeof(int) * (task->features + 1));
+	scorer->number = MemoryContextAllocZero(context, sizeof(CellType) * (task->features + 1));
+	if (task->n_candidate > 0)
+	{
+		scorer->e = MemoryContextAlloc(context, sizeof(float) * BATCH * scorer->head->fields.width);
+		scorer->scratch = MemoryContextAlloc(context, sizeof(float) * BATCH * scorer->head->inner);
+		scorer->item = MemoryContextAlloc(context, sizeof(float) * BATCH * scorer->head->width);
+	}
 	return scorer;
 }
 
-static Datum
-score(const Scorer *scorer, const Served *served, const DupnVector *vector)
+/* The scorer of a call (task, vector, ..), its user part that of the vector. */
+static Scorer *
+get_scorer(FunctionCallInfo fcinfo, Served **served)
 {
-	const nn_task *task = &served->image->config.task[scorer->task];
-	nn_samples	samples = {.features = scorer->features};
-	nn_task_acts acts = {0};
-	double		logit;
+	const text *name = PG_GETARG_TEXT_PP(0);
+	const struct varlena *raw = PG_GETARG_RAW_VARLENA_P(1);
+	Served	   *held = fcinfo->flinfo->fn_extra;
+	Scorers    *scorers = held ? held->own : NULL;
+	DupnVector *vector = NULL;
+	DupnVector	stamp;
+	Scorer	   *scorer = NULL;
 
-	for (int k = 0; k < task->n_candidate; k++)
-		samples.candidate[k] = scorer->candidate.ids[task->candidate[k]];
-	session_head(session_get(served->image), scorer->task, &samples, vector->x, &acts);
-	logit = acts.logit[0];
-	PG_RETURN_FLOAT4((float4) (task->kind == NN_BINARY ? 1 / (1 + exp(-logit)) : logit));
+	if (same_vector(scorers, raw))
+		stamp = scorers->stamp;
+	else
+	{
+		vector = PG_GETARG_DUPN_VECTOR(1);
+		stamp = *vector;
+	}
+
+	/* this forgets what it held if something has changed */
+	*served = served_vector(fcinfo, &stamp);
+	scorers = (*served)->own;
+	if (scorers == NULL)
+		scorers = (*served)->own = MemoryContextAllocZero((*served)->context, sizeof(Scorers));
+	if (vector || scorers->vector == 0)
+	{
+		if (vector == NULL)
+			vector = PG_GETARG_DUPN_VECTOR(1);
+		keep_vector(*served, scorers, raw, vector);
+	}
+
+	for (int t = 0; t < (*served)->image->config.n_task && scorer == NULL; t++)
+		if (scorers->scorer[t] && is_named(name, scorers->scorer[t]->task->name))
+			scorer = scorers->scorer[t];
+	if (scorer == NULL)
+	{
+		scorer = make_scorer(*served, name);
+		scorers->scorer[scorer->head->task] = scorer;
+	}
+	if (scorer->vector != scorers->vector)
+	{
+		if (vector == NULL)
+			vector = PG_GETARG_DUPN_VECTOR(1);
+		scorer->vector = 0;
+		session_user_part(session_get((*served)->image), scorer->head, vector->x, scorer->user);
+		scorer->vector = scorers->vector;
+	}
+	return scorer;
+}
+
+static float4
+score(const Scorer *scorer, const float *item)
+{
+	double		logit = nn_score(scorer->head, scorer->user, item, scorer->features);
+
+	return (float4) (scorer->task->kind == NN_BINARY ? 1 / (1 + exp(-logit)) : logit);
+}
+
+/* Of the first n encodings in scorer->e. */
+static void
+item_parts(const Scorer *scorer, const Served *served, int n)
+{
+	const Session *session = served->image->session;
+
+	while (nn_item_parts(&session->run, scorer->head, n, scorer->e, scorer->scratch, scorer->item) != NN_OK)
+		CHECK_FOR_INTERRUPTS();
+}
+
+static void
+encode(const Scorer *scorer, const Served *served, const Candidate *candidate, int place)
+{
+	const Session *session = served->image->session;
+
+	nn_candidate_encode(&session->run, scorer->head, candidate->ids, 0,
+						scorer->e + place * scorer->head->fields.width);
 }
 
 /* ------------------------------------------------------------------------
@@ -98,12 +225,12 @@ static void
 match_columns(Scorer *scorer, const Served *served)
 {
 	const ModelImage *image = served->image;
-	const nn_task *task = &image->config.task[scorer->task];
-	const RowReader *rows = scorer->record.rows;
-	bool		any = rows->item_key > 0;
+	const nn_task *task = scorer->task;
+	RecordReader *record = &scorer->record;
+	bool		any = record->rows->item_key > 0;
 
 	for (int k = 0; k < task->n_candidate; k++)
-		any = any || rows->column[NN_ITEM][task->candidate[k]].attnum > 0;
+		any = any || record->rows->column[NN_ITEM][task->candidate[k]].attnum > 0;
 	if (task->n_candidate > 0 && !any)
 	{
 		StringInfoData names;
@@ -121,16 +248,16 @@ match_columns(Scorer *scorer, const Served *served)
 
 	for (int k = 0; k < task->features; k++)
 	{
-		const char *name = image->task[scorer->task].feature[k];
-		int			attnum = row_column(scorer->record.tupdesc, name);
+		const char *name = scorer->names->feature[k];
+		int			attnum = row_column(record->tupdesc, name);
 
 		if (attnum == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("the row has no column \"%s\", which task \"%s\" needs", name, task->name),
 					 errhint("Give a row with the columns of the task's features.")));
-		cell_type_init(&scorer->number[k], TupleDescAttr(scorer->record.tupdesc, attnum - 1)->atttypid,
-					   false, scorer->record.context);
+		cell_type_init(&scorer->number[k], TupleDescAttr(record->tupdesc, attnum - 1)->atttypid,
+					   false, record->context);
 		if (scorer->number[k].kind == CELL_HASH || scorer->number[k].array)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -141,11 +268,11 @@ match_columns(Scorer *scorer, const Served *served)
 
 /* A sample's numbers as in training; what is not known is the mean. */
 static void
-read_features(Scorer *scorer, const Served *served)
+read_features(Scorer *scorer)
 {
-	const ImageTask *task = &served->image->task[scorer->task];
+	const ImageTask *task = scorer->names;
 
-	for (int k = 0; k < served->image->config.task[scorer->task].features; k++)
+	for (int k = 0; k < scorer->task->features; k++)
 	{
 		int			at = scorer->attnum[k] - 1;
 		double		number = cell_number(cell_from_datum(&scorer->number[k], scorer->record.values[at],
@@ -159,10 +286,10 @@ read_features(Scorer *scorer, const Served *served)
 PGDLLEXPORT Datum
 dupn_score_record(PG_FUNCTION_ARGS)
 {
-	DupnVector *vector = PG_GETARG_DUPN_VECTOR(1);
 	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(2);
 	Served	   *served;
-	Scorer	   *scorer = get_scorer(fcinfo, vector, &served);
+	Scorer	   *scorer = get_scorer(fcinfo, &served);
+	const nn_task *task = scorer->task;
 
 	if (record_read(&scorer->record, served, row, "the candidate"))
 	{
@@ -171,24 +298,25 @@ dupn_score_record(PG_FUNCTION_ARGS)
 		match_columns(scorer, served);
 		scorer->record.typmod = HeapTupleHeaderGetTypMod(row);
 	}
-	candidate_from_row(served->image, &scorer->record, &scorer->candidate);
-	read_features(scorer, served);
-	return score(scorer, served, vector);
+	read_features(scorer);
+	if (task->n_candidate == 0)
+		PG_RETURN_FLOAT4(score(scorer, NULL));
+	candidate_from_row(served->image, &scorer->record, task->n_candidate, task->candidate,
+					   &scorer->candidate);
+	encode(scorer, served, &scorer->candidate, 0);
+	item_parts(scorer, served, 1);
+	PG_RETURN_FLOAT4(score(scorer, scorer->item));
 }
 
 /* ------------------------------------------------------------------------
  * Keys
  * ------------------------------------------------------------------------ */
 
-static Datum
-score_key(FunctionCallInfo fcinfo, Oid type)
+static Scorer *
+get_key_scorer(FunctionCallInfo fcinfo, Served **served)
 {
-	DupnVector *vector = PG_GETARG_DUPN_VECTOR(1);
-	Served	   *served;
-	Scorer	   *scorer = get_scorer(fcinfo, vector, &served);
-	const nn_task *task = &served->image->config.task[scorer->task];
-	const Feature *key = &served->image->set.f[NN_ITEM][0];
-	Datum		value;
+	Scorer	   *scorer = get_scorer(fcinfo, served);
+	const nn_task *task = scorer->task;
 
 	if (task->n_candidate == 0 || task->features > 0)
 		ereport(ERROR,
@@ -202,13 +330,37 @@ score_key(FunctionCallInfo fcinfo, Oid type)
 		int32		typmod;
 		Oid			key_type;
 
-		dupn_parse_type(key->type_name, &key_type, &typmod);
-		cell_type_init(&scorer->key, key_type, true, served->context);
+		dupn_parse_type((*served)->image->set.f[NN_ITEM][0].type_name, &key_type, &typmod);
+		cell_type_init(&scorer->key, key_type, true, (*served)->context);
+		scorer->key_base = getBaseType(key_type);
 		scorer->key_type = key_type;
 	}
-	value = id_argument(PG_GETARG_DATUM(2), type, scorer->key_type, "item", key->name);
-	candidate_from_key(served->image, cell_from_datum(&scorer->key, value, false), &scorer->candidate);
-	return score(scorer, served, vector);
+	return scorer;
+}
+
+/* A key given as bigint, text or uuid; the common case without a look at the catalogs. */
+static Cell
+key_cell(Scorer *scorer, const Served *served, Datum key, Oid type)
+{
+	if (type == INT8OID && scorer->key_base == INT4OID && DatumGetInt64(key) == (int32) DatumGetInt64(key))
+		key = Int32GetDatum((int32) DatumGetInt64(key));
+	else if (type != scorer->key_type)
+		key = id_argument(key, type, scorer->key_type, "item", served->image->set.f[NN_ITEM][0].name);
+	return cell_from_datum(&scorer->key, key, false);
+}
+
+static Datum
+score_key(FunctionCallInfo fcinfo, Oid type)
+{
+	Served	   *served;
+	Scorer	   *scorer = get_key_scorer(fcinfo, &served);
+	Cell		key = key_cell(scorer, served, PG_GETARG_DATUM(2), type);
+
+	candidate_from_key(served->image, key, catalogue_find(&served->image->catalogue, key),
+					   scorer->task->n_candidate, scorer->task->candidate, &scorer->candidate);
+	encode(scorer, served, &scorer->candidate, 0);
+	item_parts(scorer, served, 1);
+	PG_RETURN_FLOAT4(score(scorer, scorer->item));
 }
 
 PGDLLEXPORT Datum
@@ -229,6 +381,63 @@ dupn_score_uuid(PG_FUNCTION_ARGS)
 	return score_key(fcinfo, UUIDOID);
 }
 
+/* An array of keys to an array of scores of the same shape, NULL for NULL. */
+static Datum
+score_keys(FunctionCallInfo fcinfo, Oid type, int16 length, bool by_value, char align)
+{
+	ArrayType  *keys = PG_GETARG_ARRAYTYPE_P(2);
+	Served	   *served;
+	Scorer	   *scorer = get_key_scorer(fcinfo, &served);
+	Datum	   *key;
+	bool	   *isnull;
+	int			n;
+
+	deconstruct_array(keys, type, length, by_value, align, &key, &isnull, &n);
+	if (n == 0)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
+	for (int first = 0; first < n; first += BATCH)
+	{
+		int			last = Min(first + BATCH, n);
+		int			found = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = first; i < last; i++)
+			if (!isnull[i])
+			{
+				Cell		cell = key_cell(scorer, served, key[i], type);
+
+				candidate_from_key(served->image, cell, catalogue_find(&served->image->catalogue, cell),
+								   scorer->task->n_candidate, scorer->task->candidate, &scorer->candidate);
+				encode(scorer, served, &scorer->candidate, found++);
+			}
+		item_parts(scorer, served, found);
+		found = 0;
+		for (int i = first; i < last; i++)
+			if (!isnull[i])
+				key[i] = Float4GetDatum(score(scorer, scorer->item + scorer->head->width * found++));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(key, isnull, ARR_NDIM(keys), ARR_DIMS(keys), ARR_LBOUND(keys),
+											 FLOAT4OID, sizeof(float4), true, TYPALIGN_INT));
+}
+
+PGDLLEXPORT Datum
+dupn_score_bigints(PG_FUNCTION_ARGS)
+{
+	return score_keys(fcinfo, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+PGDLLEXPORT Datum
+dupn_score_texts(PG_FUNCTION_ARGS)
+{
+	return score_keys(fcinfo, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+PGDLLEXPORT Datum
+dupn_score_uuids(PG_FUNCTION_ARGS)
+{
+	return score_keys(fcinfo, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+}
+
 /* ------------------------------------------------------------------------
  * No candidate
  * ------------------------------------------------------------------------ */
@@ -236,10 +445,9 @@ dupn_score_uuid(PG_FUNCTION_ARGS)
 PGDLLEXPORT Datum
 dupn_score_user(PG_FUNCTION_ARGS)
 {
-	DupnVector *vector = PG_GETARG_DUPN_VECTOR(1);
 	Served	   *served;
-	Scorer	   *scorer = get_scorer(fcinfo, vector, &served);
-	const nn_task *task = &served->image->config.task[scorer->task];
+	Scorer	   *scorer = get_scorer(fcinfo, &served);
+	const nn_task *task = scorer->task;
 
 	if (task->n_candidate > 0 || task->features > 0)
 		ereport(ERROR,
@@ -248,5 +456,5 @@ dupn_score_user(PG_FUNCTION_ARGS)
 						task->features > 0 ? "a row with its features" : "a candidate"),
 				 errhint("Call dupn_score(task, vector, row)%s.",
 						 task->features > 0 ? "" : " or dupn_score(task, vector, item_id)")));
-	return score(scorer, served, vector);
+	PG_RETURN_FLOAT4(score(scorer, NULL));
 }

@@ -173,30 +173,28 @@ time_parameter(const FeatureSet *set, Oid time_type, TimestampTz now)
 	}
 }
 
+int
+column_encode(ColumnReader *column, const Datum *values, const bool *isnull, int32 *id)
+{
+	Cell		cells[NN_MAX_BAG];
+	int			at = column->attnum - 1;
+
+	id[0] = ID_MISSING;
+	if (column->attnum == 0)
+		return column->feature->multi ? 0 : 1;
+	if (column->feature->multi)
+		return feature_encode_bag(column->feature, cells,
+								  cells_from_datum(&column->type, values[at], isnull[at], cells), id);
+	id[0] = feature_encode(column->feature, cell_from_datum(&column->type, values[at], isnull[at]));
+	return 1;
+}
+
 void
 row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
 		   int32 *n, int32 (*id)[NN_MAX_BAG])
 {
-	Cell		cells[NN_MAX_BAG];
-
 	for (int f = 0; f < reader->n[group]; f++)
-	{
-		ColumnReader *column = &reader->column[group][f];
-		int			at = column->attnum - 1;
-
-		n[f] = column->feature->multi ? 0 : 1;
-		id[f][0] = ID_MISSING;
-		if (column->attnum == 0)
-			continue;
-		if (column->feature->multi)
-			n[f] = feature_encode_bag(column->feature, cells,
-									  cells_from_datum(&column->type, values[at], isnull[at],
-													   cells),
-									  id[f]);
-		else
-			id[f][0] = feature_encode(column->feature,
-									  cell_from_datum(&column->type, values[at], isnull[at]));
-	}
+		n[f] = column_encode(&reader->column[group][f], values, isnull, id[f]);
 }
 
 char *

@@ -67,6 +67,10 @@ extern TimestampTz row_time(const RowReader *reader, Datum value);
  * before now" also for timestamp and date columns. */
 extern Datum time_parameter(const FeatureSet *set, Oid time_type, TimestampTz now);
 
+/* The ids of one feature from a deformed row; returns how many.  A missing column
+ * gives ID_MISSING, to a bag nothing. */
+extern int	column_encode(ColumnReader *column, const Datum *values, const bool *isnull, int32 *id);
+
 /* ids of a group's features from an SPI or deformed row; missing columns leave
  * ID_MISSING (n = 0 for multi-hot) */
 extern void row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,

@@ -210,3 +210,46 @@ session_head(Session *session, int task, nn_samples *samples, const float *vecto
 	samples->view = &view;
 	session_compute(session, head_step, &head);
 }
+
+const nn_scorer *
+session_scorer(Session *session, int task)
+{
+	nn_arena	arena = {0};
+	nn_scorer  *scorer = session->scorer[task];
+
+	if (scorer)
+		return scorer;
+	scorer = MemoryContextAlloc(session->image->context, sizeof(nn_scorer));
+	(void) nn_scorer_make(&session->run, task, &arena, scorer);
+	arena.size = arena.used;
+	arena.base = (char *) TYPEALIGN(ARENA_ALIGN, MemoryContextAllocHuge(session->image->context,
+																		arena.size + ARENA_ALIGN));
+	arena.used = 0;
+	if (nn_scorer_make(&session->run, task, &arena, scorer) != NN_OK)
+		elog(ERROR, "task \"%s\" cannot be taken apart", session->image->config.task[task].name);
+	session->scorer[task] = scorer;
+	return scorer;
+}
+
+typedef struct UserPartStep
+{
+	const nn_scorer *scorer;
+	const float *vector;
+	float	   *part;
+} UserPartStep;
+
+static nn_status
+user_part_step(Session *session, void *argument)
+{
+	UserPartStep *step = argument;
+
+	return nn_user_part(&session->run, step->scorer, step->vector, &session->arena, step->part);
+}
+
+void
+session_user_part(Session *session, const nn_scorer *scorer, const float *vector, float *part)
+{
+	UserPartStep step = {.scorer = scorer,.vector = vector,.part = part};
+
+	session_compute(session, user_part_step, &step);
+}

@@ -99,6 +99,7 @@ typedef struct Session
 	BatchBuilder *builder;
 	nn_batch   *batch;
 	nn_acts		acts;
+	nn_scorer  *scorer[NN_MAX_TASKS];	/* see session_scorer */
 } Session;
 
 extern Session *session_get(ModelImage *image);
@@ -141,6 +142,12 @@ extern const float *session_vector(Session *session);
  */
 extern void session_head(Session *session, int task, nn_samples *samples, const float *vector,
 						 nn_task_acts *acts);
+
+/* The head of a binary or rank task, taken apart when it is first asked for. */
+extern const nn_scorer *session_scorer(Session *session, int task);
+
+/* part [scorer's width] of a vector, without touching what else the session has. */
+extern void session_user_part(Session *session, const nn_scorer *scorer, const float *vector, float *part);
 
 /* ---------------- sources.c ---------------- */
 

@@ -1,7 +1,7 @@
 -- What the answering functions promise, on a small shop.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(64);
+SELECT plan(71);
 
 CREATE SCHEMA shop;
 SET search_path = shop, public;
@@ -160,6 +160,23 @@ SELECT ok((SELECT bool_and(dupn_score('click', v, p) = dupn_score('click', v, id
 	'a row and its key score alike');
 SELECT ok((SELECT bool_and(dupn_score('click', v, id) = dupn_score('click', v, id::text)) FROM want, products p WHERE user_id = 42),
 	'so does the key as text');
+SELECT ok((SELECT bool_and(abs(s - dupn_score('click', v, id)) < 1e-6) AND count(*) = 70 FROM want,
+		LATERAL (SELECT array_agg(i) ids FROM generate_series(1, 70) i) a, LATERAL unnest(ids, dupn_score('click', v, ids)) x(id, s)
+	WHERE user_id = 42), 'many keys at once score alike');
+SELECT ok((SELECT bool_and(a = b) FROM want, LATERAL (SELECT dupn_score('click', v, ARRAY[3, NULL, 999]) a, dupn_score('click', v, ARRAY['3', NULL, '999']) b) x
+	WHERE user_id = 42), 'given as text too');
+SELECT is((SELECT array_dims(a) || (a[0][1] IS NULL)::text || (abs(a[1][2] - dupn_score('click', v, 7)) < 1e-6)::text
+	FROM want, LATERAL (SELECT dupn_score('click', v, '[0:1][1:2]={{NULL,1},{2,7}}'::int[]) a) x WHERE user_id = 42), '[0:1][1:2]truetrue', 'in an array of the same shape');
+SELECT is((SELECT dupn_score('click', v, '{}'::int[]) FROM want WHERE user_id = 42), '{}'::real[], 'an empty one too');
+-- one call of a query sees vector after vector and task after task, stored in line, compressed, or elsewhere
+CREATE TABLE toasted (user_id int, v dupn_vector, pad text) WITH (toast_tuple_target = 128);
+ALTER TABLE toasted ALTER v SET STORAGE EXTERNAL, ALTER pad SET STORAGE PLAIN;
+INSERT INTO toasted SELECT user_id, v, repeat('x', 2500) FROM want;
+SELECT ok(pg_relation_size(reltoastrelid) > 0, 'vectors are stored elsewhere') FROM pg_class WHERE oid = 'toasted'::regclass;
+SELECT ok((SELECT count(DISTINCT s) > 60 AND bool_and(s = x.same) FROM products p, toasted t JOIN want w USING (user_id),
+		LATERAL (SELECT dupn_score('click', t.v, p) s) y, LATERAL (SELECT dupn_score('click', w.v, p) same) x WHERE p.id < 5), 'and score alike');
+SELECT ok((SELECT bool_and(dupn_score(task, v, x) = CASE task WHEN 'click' THEN dupn_score('click', v, x) ELSE dupn_score('shown', v, x) END) AND count(*) = 360
+	FROM want, (SELECT i AS item_id, 3 AS position FROM generate_series(1, 3) i) x, (VALUES ('click'), ('shown')) t(task)), 'as do tasks in turn');
 SELECT ok((SELECT bool_and(dupn_score('click', v, i) = dupn_score('click', v, item_id)) FROM want JOIN impressions i USING (user_id) WHERE user_id = 42),
 	'what a row lacks comes from the catalog');
 SELECT ok((SELECT bool_and(dupn_score('shown', v, i) BETWEEN 0 AND 1) AND count(DISTINCT dupn_score('shown', v, i)) > 1
