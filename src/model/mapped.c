@@ -163,9 +163,9 @@ map_error(const char *path)
 			 errmsg("could not map file \"%s\": %m", path)));
 }
 
-/* Map a file if it is there, and whole. */
+/* Map a file if it is there, and whole; complain to the log if it is not. */
 static bool
-map_existing(Mapped *mapped, const VersionRow *row, MappedPart part, const char *path)
+map_existing(Mapped *mapped, const VersionRow *row, MappedPart part, const char *path, bool complain)
 {
 	int			fd = BasicOpenFile(path, O_RDONLY | O_CLOEXEC | PG_BINARY);
 	struct stat st;
@@ -184,9 +184,10 @@ map_existing(Mapped *mapped, const VersionRow *row, MappedPart part, const char 
 		memcmp(&found, &want, sizeof(found)) != 0)
 	{
 		(void) close(fd);
-		ereport(LOG,
-				(errmsg("file \"%s\" is not what its name says", path),
-				 errdetail("It is written again.")));
+		if (complain)
+			ereport(LOG,
+					(errmsg("file \"%s\" is not what its name says", path),
+					 errdetail("It is written again.")));
 		return false;
 	}
 	data = mmap(NULL, st.st_size, PROT_READ, MAP_SHARED, fd, 0);
@@ -434,12 +435,12 @@ mapped_attach(Mapped *mapped, const VersionRow *row, MappedPart part, size_t est
 				 errmsg("%s is damaged", row->what),
 				 errdetail("Its row says that it has no bytes.")));
 	file_path(path, row->fingerprint, row->bytes, part);
-	if (map_existing(mapped, row, part, path))
+	if (map_existing(mapped, row, part, path, false))
 		return;
 
 	/* the others wait for one writer and find its file */
 	lock_writer(row, part, true);
-	if (!map_existing(mapped, row, part, path))
+	if (!map_existing(mapped, row, part, path, true))
 		write_and_map(mapped, row, part, path, estimate, make, argument);
 	lock_writer(row, part, false);
 }

@@ -40,6 +40,8 @@ $primary->safe_psql('shop', qq{CALL dupn_run('shop', 'train', '{"seed": 2}')});
 my $second = answers($primary, 'shop', 'shop');
 isnt($second, $first, 'a second version answers differently');
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
+is($standby->safe_psql('shop', "SELECT dupn_prewarm('shop') = (SELECT bytes FROM dupn_mapped WHERE version = 2)"), 't', 'its file can be made there before anybody asks');
+is_deeply([ mapped_files($standby) ], [ mapped_files($primary) ], 'the same as on the primary');
 is(answers($standby, 'shop', 'shop'), $second, 'and serves on the standby as soon as it is replayed');
 
 # ---- what writes is refused ----

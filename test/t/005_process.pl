@@ -70,7 +70,8 @@ is(scalar(keys %said), 1, 'eight at once get the same vector');
 is(scalar(mapped_files($node)), 1, 'from one file');
 my ($expected) = keys %said;
 chomp $expected;
-is(-s $node->data_dir . '/base/pgsql_tmp/' . (mapped_files($node))[0], $weights, 'of the size of the weights');
+my $size = -s $node->data_dir . '/base/pgsql_tmp/' . (mapped_files($node))[0];
+is(sql("SELECT bytes, bytes - prepared_bytes FROM dupn_mapped"), "$size|$weights", 'of the size of the weights and of what is prepared of them');
 
 $node->stop('immediate');
 $node->start;
@@ -101,7 +102,17 @@ my $file = $node->data_dir . '/base/pgsql_tmp/' . (mapped_files($node))[0];
 unlink $file;
 append_to_file($file, 'short');
 is(sql($vector), $expected, 'a file of another size is written anew');
-is(-s $file, $weights, 'in full');
+is(-s $file, $size, 'in full');
+truncate $file, $size - 1;
+is(sql($vector), $expected, 'one that lacks its end');
+is(-s $file, $size, 'as well');
+open my $handle, '+<', $file or die;
+seek $handle, -64, 2;
+print $handle 'not by this library';
+close $handle;
+is(sql($vector), $expected, 'or has another end');
+is(substr(slurp_file($file), -64, 16), 'dupn mapped file', 'too');
+is(scalar(() = slurp_file($node->logfile) =~ /is not what its name says/g), 3, 'and the log says so');
 
 # ---- parallel workers ----
 
