@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * options.c
- *	  Options of a model and of a task: one table each
+ *	  Options of a model, of a task and of a refresh: one table each
  *
  * A row of a table says where a value goes, what it may be, what it is when
  * it is not given, and in one line what it means; the line is the hint of
@@ -28,8 +28,10 @@ typedef enum OptionType
 	OPTION_NUMBER,				/* double */
 	OPTION_INTS,				/* int[] and a count */
 	OPTION_NAME,				/* char * */
+	OPTION_TABLE,				/* char * */
 	OPTION_NAMES,				/* char ** and a count */
 	OPTION_OBJECT,				/* Jsonb * */
+	OPTION_TIME,				/* TimestampTz: DT_NOEND when it is not given */
 	OPTION_HOLDOUT				/* ModelOptions.holdout */
 } OptionType;
 
@@ -118,6 +120,17 @@ static const Option task_table[] = {
 	{"time_column", OPTION_NAME, "column of the samples with their time", AT(time_column), FOR(SAMPLES)},
 	{"user_column", OPTION_NAME, "column of the samples with their user", AT(user_column), FOR(SAMPLES)},
 	{"weight_column", OPTION_NAME, "column of the samples with their weight", AT(weight_column), FOR(SAMPLES)},
+};
+
+#undef AT
+#define AT(field)	.offset = offsetof(RefreshOptions, field)
+
+static const Option refresh_table[] = {
+	{"target", OPTION_TABLE, "the table that the vectors are written to", AT(target)},
+	{"version", OPTION_INT, "the version that computes them, 0 for the published one", AT(version), 0, 0, INT_MAX},
+	{"as_of", OPTION_TIME, "the moment they are computed for; without it the present, or that of a refresh that was interrupted", AT(as_of)},
+	{"keep_old", OPTION_BOOL, "whether rows of other versions stay", AT(keep_old), false},
+	{"workers", OPTION_INT, "processes that share the users out, at most", AT(workers), 2, 1, 64},
 };
 
 #define FIELD(base, offset, type)	(*(type *) ((char *) (base) + (offset)))
@@ -211,9 +224,24 @@ list_value(const Option *option, void *base, const JsonbValue *value)
 }
 
 static void
-holdout_context(void *arg)
+time_context(void *arg)
 {
 	errcontext("option \"%s\": %s", ((const Option *) arg)->name, ((const Option *) arg)->help);
+}
+
+static TimestampTz
+time_value(const Option *option, char *text)
+{
+	ErrorContextCallback callback = {error_context_stack, time_context, (void *) option};
+	TimestampTz time;
+
+	error_context_stack = &callback;
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	error_context_stack = callback.previous;
+	if (TIMESTAMP_NOT_FINITE(time))
+		wrong_type(option, "a finite time");
+	return time;
 }
 
 static void
@@ -238,16 +266,8 @@ holdout_value(const Option *option, ModelOptions *options, const JsonbValue *val
 			options->holdout = HOLDOUT_LAST_EVENT;
 		else
 		{
-			ErrorContextCallback callback = {error_context_stack, holdout_context, (void *) option};
-
-			error_context_stack = &callback;
 			options->holdout = HOLDOUT_TIME;
-			options->holdout_time =
-				DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
-														ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-			error_context_stack = callback.previous;
-			if (TIMESTAMP_NOT_FINITE(options->holdout_time))
-				wrong_type(option, "a finite time");
+			options->holdout_time = time_value(option, text);
 		}
 	}
 	else
@@ -284,10 +304,14 @@ set_default(const Option *option, void *base)
 			FIELD(base, option->count, int) = (int) option->value;
 			break;
 		case OPTION_NAME:
+		case OPTION_TABLE:
 			FIELD(base, option->offset, char *) = NULL;
 			break;
 		case OPTION_OBJECT:
 			FIELD(base, option->offset, Jsonb *) = NULL;
+			break;
+		case OPTION_TIME:
+			FIELD(base, option->offset, TimestampTz) = DT_NOEND;
 			break;
 		case OPTION_HOLDOUT:
 			((ModelOptions *) base)->holdout = HOLDOUT_SHARE;
@@ -328,10 +352,16 @@ set_value(const Option *option, void *base, JsonbValue *value)
 		case OPTION_NAME:
 			FIELD(base, option->offset, char *) = name_value(option, value, "the name of a column");
 			break;
+		case OPTION_TABLE:
+			FIELD(base, option->offset, char *) = name_value(option, value, "the name of a table");
+			break;
 		case OPTION_OBJECT:
 			if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
 				wrong_type(option, "a JSON object");
 			FIELD(base, option->offset, Jsonb *) = JsonbValueToJsonb(value);
+			break;
+		case OPTION_TIME:
+			FIELD(base, option->offset, TimestampTz) = time_value(option, name_value(option, value, "a time"));
 			break;
 		case OPTION_HOLDOUT:
 			holdout_value(option, base, value);
@@ -430,6 +460,13 @@ task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb)
 		options->n_k = lengthof(default_k);
 		memcpy(options->k, default_k, sizeof(default_k));
 	}
+}
+
+void
+refresh_options_parse(RefreshOptions *options, Jsonb *jsonb)
+{
+	memset(options, 0, sizeof(*options));
+	parse(refresh_table, lengthof(refresh_table), options, jsonb, NULL);
 }
 
 /* ---------------- jsonb ---------------- */

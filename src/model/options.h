@@ -87,12 +87,22 @@ typedef struct TaskOptions
 	char	   *weight_column;	/* samples: or NULL */
 } TaskOptions;
 
+typedef struct RefreshOptions
+{
+	char	   *target;			/* the table that is written, or NULL */
+	int			version;		/* 0: the published one */
+	TimestampTz as_of;			/* DT_NOEND: not given */
+	bool		keep_old;		/* false: rows of other versions are deleted at the end */
+	int			workers;		/* 2: processes that share the users out, at most */
+} RefreshOptions;
+
 /*
  * NULL jsonb: all defaults.  Results live in the current memory context.  A
  * time without a zone is read in session_timezone.
  */
 extern void model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds);
 extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb);
+extern void refresh_options_parse(RefreshOptions *options, Jsonb *jsonb);
 
 /* The keys of an object. */
 extern char **jsonb_object_names(Jsonb *object, int *n);
