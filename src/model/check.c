@@ -291,8 +291,7 @@ notice_feature(const FeatureSet *set, const Feature *feature, Oid relation, cons
 			(errmsg("%s: %s%s, %s", feature->name, feature->type_name, origin, how)));
 }
 
-/* A valid btree index without a predicate that leads with these columns; unique: with these alone. */
-static bool
+bool
 has_index(Oid relation, const AttrNumber *attnums, int n, bool unique)
 {
 	Relation	rel = relation_open(relation, AccessShareLock);

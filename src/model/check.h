@@ -29,6 +29,9 @@ extern void check_same_key(const char *what, const char *column, Oid type,
 
 extern void model_check_network(const Model *model, const FeatureSet *set);
 
+/* A valid btree index without a predicate that leads with these columns; unique: with these alone. */
+extern bool has_index(Oid relation, const AttrNumber *attnums, int n, bool unique);
+
 /* The CREATE INDEX that the events lack, NULL: none. */
 extern char *missing_event_index(const Model *model);
 

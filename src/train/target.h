@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * target.h
+ *	  The user's table that a refresh writes
+ *
+ * One row per user and version: the user's id, "version" int, "vector" and
+ * "as_of" timestamptz, with a key on the first two.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_TARGET_H
+#define DUPN_TARGET_H
+
+#include "model/model.h"
+#include "serve/vector.h"
+
+#include "executor/spi.h"
+
+typedef struct Target
+{
+	char	   *name;			/* qualified and quoted */
+	char	   *user_column;
+	Oid			user_type;		/* of the column: of the base type that the events' has */
+	Oid			vector_type;	/* dupn_vector */
+	bool		floats;			/* the column takes real[] */
+
+	/* statements, made when they are first needed; with SPI's lifetime of the process */
+	SPIPlanPtr	missing;
+	SPIPlanPtr	write;
+	SPIPlanPtr	first;
+	SPIPlanPtr	next;
+	SPIPlanPtr	remove;
+} Target;
+
+/*
+ * Resolve the name of a table and check that it can take vectors of the model,
+ * written by the model's owner.  Errors name the table and the column, and
+ * hint at the statement that mends it.  In the current memory context.
+ */
+extern Target *target_open(const Model *model, const char *name);
+
+/*
+ * The functions below run SQL as the current user, inside a transaction and
+ * with SPI connected.  Users are values of the user column's type.
+ */
+
+/*
+ * Keep those of n users, in their order, who lack a row of this version that is
+ * as of this moment or a later one.  Returns how many.
+ */
+extern int	target_missing(Target *target, Datum *users, int n, int32 version, TimestampTz as_of);
+
+/* Write n rows; one of the same user and version is replaced unless it is as of a later moment. */
+extern void target_write(Target *target, const Datum *users, DupnVector *const *vectors, int n,
+						 int32 version, TimestampTz as_of);
+
+/*
+ * Remove what a complete refresh leaves behind among at most n rows from
+ * *last on (NULL: the first) in the order of users: rows of this version that
+ * are as of an earlier moment and, unless others stay, rows of any other
+ * version.  *last becomes the last user looked at, in `context`.  False: there
+ * was none.
+ */
+extern bool target_remove(Target *target, Datum *last, bool *last_null, MemoryContext context, int n,
+						  int32 version, TimestampTz as_of, bool keep_others, int64 *removed);
+
+#endif							/* DUPN_TARGET_H */
