@@ -131,6 +131,19 @@ CREATE TABLE _dupn.metric (
 );
 COMMENT ON TABLE _dupn.metric IS 'metrics of versions and of simple baselines on the same split';
 
+CREATE TABLE _dupn.refresh (
+	target			text PRIMARY KEY,	-- the user's table, with its schema
+	model_id		int NOT NULL REFERENCES _dupn.model ON DELETE CASCADE,
+	version			int,			-- every user has a row of it; NULL: no refresh was completed
+	as_of			timestamptz,
+	users			bigint,
+	next_version	int,			-- being written; NULL: none
+	next_as_of		timestamptz,
+	begun_at		timestamptz,
+	completed_at	timestamptz
+);
+COMMENT ON TABLE _dupn.refresh IS 'tables of stored vectors, and which version each has for all users';
+
 COMMENT ON SEQUENCE _dupn.model_model_id_seq IS 'numbers of models';
 COMMENT ON SEQUENCE _dupn.job_job_id_seq IS 'numbers of jobs';
 
@@ -142,6 +155,7 @@ SELECT pg_catalog.pg_extension_config_dump('_dupn.job_job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.version', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.weight', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.metric', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.refresh', '');
 
 ------------------------------------------------------------------------------
 -- Type dupn_vector
@@ -224,6 +238,10 @@ COMMENT ON FUNCTION dupn_estimate(text) IS 'rows, users, positives, parameters, 
 CREATE FUNCTION dupn_train(model text DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS bigint
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_train(text, jsonb) IS 'enqueue a full training; it starts when the transaction commits';
+
+CREATE FUNCTION dupn_refresh(model text, target text, options jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_refresh(text, text, jsonb) IS 'enqueue the writing of all users'' vectors to a table; it starts when the transaction commits';
 
 CREATE FUNCTION dupn_wait(job bigint, timeout interval DEFAULT NULL) RETURNS text
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';

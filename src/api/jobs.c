@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jobs.c
- *	  dupn_train, dupn_wait, dupn_cancel, dupn_run
+ *	  dupn_train, dupn_refresh, dupn_wait, dupn_cancel, dupn_run
  *
  *-------------------------------------------------------------------------
  */
@@ -10,13 +10,13 @@
 #include "access/xact.h"
 #include "api/served.h"
 #include "catalog/pg_type.h"
-#include "hint.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(dupn_train);
+PG_FUNCTION_INFO_V1(dupn_refresh);
 PG_FUNCTION_INFO_V1(dupn_wait);
 PG_FUNCTION_INFO_V1(dupn_cancel);
 PG_FUNCTION_INFO_V1(dupn_run);
@@ -44,6 +44,27 @@ dupn_train(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(job_enqueue(model_get(text_argument(fcinfo, 0)), "train", options));
 }
 
+/* (model, target, options) */
+PGDLLEXPORT Datum
+dupn_refresh(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *options = options_argument(fcinfo, 2);
+	char	   *target = text_argument(fcinfo, 1);
+
+	if (target != NULL)
+	{
+		JsonbParseState *state = NULL;
+		JsonbValue	key = {.type = jbvString,.val.string = {.val = "target",.len = 6}};
+		JsonbValue	value = {.type = jbvString,.val.string = {.val = target,.len = strlen(target)}};
+
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+		options = jsonb_object_merge(options, JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	}
+	PG_RETURN_INT64(job_enqueue(model_get(text_argument(fcinfo, 0)), "refresh", options));
+}
+
 PGDLLEXPORT Datum
 dupn_wait(PG_FUNCTION_ARGS)
 {
@@ -66,27 +87,6 @@ dupn_cancel(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(job_cancel(PG_GETARG_INT64(0)));
 }
 
-static void
-check_action(const char *action)
-{
-	static const char *const known[] = {"train"};
-
-	if (action == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("action must not be null")));
-	if (strcmp(action, "finetune") == 0 || strcmp(action, "refresh") == 0 || strcmp(action, "evaluate") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("action \"%s\" is not there yet in version %s", action, DUPN_VERSION),
-				 errhint("Use \"train\".")));
-	if (strcmp(action, known[0]) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized action \"%s\"", action),
-				 errhint("%s", name_hint("action", action, known, lengthof(known)))));
-}
-
 PGDLLEXPORT Datum
 dupn_run(PG_FUNCTION_ARGS)
 {
@@ -94,14 +94,14 @@ dupn_run(PG_FUNCTION_ARGS)
 	int64		job_id;
 	JobRow		row;
 
-	check_action(action);
+	(void) job_action(action);
 	if (!IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("dupn_run cannot run inside a transaction block"),
 				 errdetail("It commits, so that the job starts, and waits without a snapshot."),
 				 errhint("CALL it as a statement of its own, not from a function; under pg_cron as the only command of its entry. "
-						 "Otherwise enqueue with dupn_train and commit.")));
+						 "Otherwise enqueue with dupn_train or dupn_refresh and commit.")));
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	job_id = job_enqueue(model_get(text_argument(fcinfo, 0)), action, options_argument(fcinfo, 2));

@@ -141,7 +141,8 @@ take_user(RowReceiver *receiver, const Datum *values, const bool *isnull)
 	ListReceiver *list = (ListReceiver *) receiver;
 	MemoryContext caller = MemoryContextSwitchTo(list->memory);
 
-	list->user[list->n++] = datumCopy(values[0], list->by_value, list->length);
+	list->user[list->n++] = list->length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[0])) :
+		datumCopy(values[0], list->by_value, list->length);
 	MemoryContextSwitchTo(caller);
 }
 

@@ -220,13 +220,8 @@ job_enqueue(Model *model, const char *action, Jsonb *options)
 				 errmsg("cannot start a job during recovery"),
 				 errhint("Train on the primary; its versions arrive here by replication.")));
 	model_check_owner(model);
-	if (model->n_tasks == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("model \"%s\" has no task", model->name),
-				 errhint("Say what is to be predicted with dupn_add_task.")));
 	check_owner_can_connect(model);
-	job_apply_options(model, options);
+	options = job_action(action)->check(model, options);
 
 	launch.database = MyDatabaseId;
 	launch.owner = model->owner_oid;

@@ -417,7 +417,7 @@ do_job(Job *job)
 		RESUME_CANCEL_INTERRUPTS();
 		MemoryContextSwitchTo(context);
 		job_check();
-		train_run(job);
+		job_action(job->action)->run(job);
 		HOLD_CANCEL_INTERRUPTS();
 	}
 	PG_CATCH();

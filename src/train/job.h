@@ -6,7 +6,7 @@
  * A job is a row of _dupn.job.  A model's jobs are done one after another, the
  * oldest first, by one background worker that lives until none is left.
  *
- * Three kinds of advisory lock, of this database and extension, keep order;
+ * Four kinds of advisory lock, of this database and extension, keep order;
  * pg_locks shows them with classid = the extension's OID and
  *
  *	objsubid	objid		held
@@ -16,8 +16,9 @@
  *	25719		model		the model's queue: exclusively while a worker takes the
  *							next job or finds none and goes, so that nobody who
  *							holds it in share mode relies on a worker that is gone
+ *	25720		job			exclusively by the process that takes the next users of a refresh
  *
- * The first and the third are waited for, the second is only tried.
+ * The second is only tried, the others are waited for.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,8 +43,23 @@ typedef enum JobLock
 {
 	JOB_LOCK = 25717,
 	MODEL_LOCK,
-	QUEUE_LOCK
+	QUEUE_LOCK,
+	CURSOR_LOCK
 } JobLock;
+
+/* ---------------- actions.c ---------------- */
+
+typedef struct JobAction
+{
+	const char *name;
+
+	/* Check a job to be, as one who owns the model: its options as they are stored. */
+	Jsonb	   *(*check) (Model *model, Jsonb *options);
+	void		(*run) (Job *job);
+} JobAction;
+
+/* By name; an unknown one is an error. */
+extern const JobAction *job_action(const char *name);
 
 /* ---------------- enqueue.c ---------------- */
 

@@ -205,6 +205,20 @@ append_user(StringInfo sql, const Target *target, int strategy, const char *righ
 					target->user_type, strategy, right);
 }
 
+bool
+target_empty(const Target *target)
+{
+	bool		empty;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(psprintf("SELECT FROM %s LIMIT 1", target->name), true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read table %s", target->name);
+	empty = SPI_processed == 0;
+	SPI_finish();
+	return empty;
+}
+
 int
 target_missing(Target *target, Datum *users, int n, int32 version, TimestampTz as_of)
 {

@@ -39,6 +39,9 @@ typedef struct Target
  */
 extern Target *target_open(const Model *model, const char *name);
 
+/* No row that the current user sees; inside a transaction. */
+extern bool target_empty(const Target *target);
+
 /*
  * The functions below run SQL as the current user, inside a transaction and
  * with SPI connected.  Users are values of the user column's type.

@@ -23,6 +23,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "train/job.h"
+#include "train/refresh.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 
@@ -41,6 +42,7 @@ typedef struct Role
 } Role;
 
 static const Role roles[] = {
+	{"refresh", refresh_part},
 	{NULL, NULL}
 };
 

@@ -4,6 +4,7 @@
  *	  From tables to a new version
  *
  *	  enqueue.c, queue.c	see job.h
+ *	  actions.c		what jobs can do
  *	  job.c			the worker: connects, waits, reports, gives way, ends
  *	  team.c		processes that do one job together, see team.h
  *	  dataset.c		reads the relations, learns vocabularies, encodes; with
@@ -17,6 +18,8 @@
  *	  baseline.c	what a GROUP BY would have said on the same split
  *	  publish.c		a trained network becomes a version
  *	  estimate.c	dupn_estimate
+ *	  refresh.c		stored vectors of all users, brought up to date
+ *	  target.c		the user's table that holds them
  *
  *-------------------------------------------------------------------------
  */
@@ -32,7 +35,7 @@ typedef struct Job
 {
 	int64		id;
 	int32		model_id;
-	char	   *action;			/* "train" */
+	char	   *action;			/* see actions.c */
 	Jsonb	   *options;		/* as given: see job_apply_options */
 	MemoryContext context;
 } Job;

@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * actions.c
+ *	  What a job can do
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/job.h"
+
+#include "hint.h"
+#include "train/refresh.h"
+
+static Jsonb *
+train_check(Model *model, Jsonb *options)
+{
+	if (model->n_tasks == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("model \"%s\" has no task", model->name),
+				 errhint("Say what is to be predicted with dupn_add_task.")));
+	job_apply_options(model, options);
+	return options;
+}
+
+static const JobAction actions[] = {
+	{"train", train_check, train_run},
+	{"refresh", refresh_check, refresh_run},
+};
+
+const JobAction *
+job_action(const char *name)
+{
+	const char *known[lengthof(actions)];
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("action must not be null")));
+	for (int i = 0; i < lengthof(actions); i++)
+	{
+		if (strcmp(actions[i].name, name) == 0)
+			return &actions[i];
+		known[i] = actions[i].name;
+	}
+	if (strcmp(name, "finetune") == 0 || strcmp(name, "evaluate") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("action \"%s\" is not there yet in version %s", name, DUPN_VERSION),
+				 errhint("Actions are %s.", quoted_list(known, lengthof(known)))));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized action \"%s\"", name),
+			 errhint("%s", name_hint("action", name, known, lengthof(known)))));
+}
