@@ -64,6 +64,7 @@ typedef struct Shared
 	char		last[USER_BYTES];
 
 	pg_atomic_uint64 looked_at; /* users */
+	pg_atomic_uint64 kept;		/* who had their row already */
 	pg_atomic_uint64 written;
 	pg_atomic_uint64 events;	/* of their windows */
 	pg_atomic_uint64 microseconds[STAGES];
@@ -216,7 +217,7 @@ finish_state(const Refresh *refresh)
 	values[0] = CStringGetTextDatum(refresh->target->name);
 	values[1] = Int32GetDatum(refresh->shared->version);
 	values[2] = TimestampTzGetDatum(refresh->shared->as_of);
-	values[3] = Int64GetDatum((int64) pg_atomic_read_u64(&refresh->shared->looked_at));
+	values[3] = Int64GetDatum((int64) (pg_atomic_read_u64(&refresh->shared->kept) + pg_atomic_read_u64(&refresh->shared->written)));
 	state_execute("UPDATE _dupn.refresh SET version = $2, as_of = $3, users = $4, next_version = NULL, next_as_of = NULL,"
 				  " completed_at = pg_catalog.clock_timestamp() WHERE target OPERATOR(pg_catalog.=) $1",
 				  4, types, values, NULL, NULL, NULL);
@@ -368,6 +369,7 @@ refresh_group(Refresh *refresh)
 		connect();
 		refresh->n = target_missing(refresh->target, refresh->user, refresh->n, shared->version, shared->as_of);
 		SPI_finish();
+		pg_atomic_fetch_add_u64(&shared->kept, taken - refresh->n);
 		session_work(refresh->users->session, read_group, refresh);
 	}
 	job_commit();
