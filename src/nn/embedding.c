@@ -76,16 +76,25 @@ nn_gather(const nn_layout *layout, const float *param, const nn_fields *fields,
 
 		if (i + NN_AHEAD < n)
 			prefetch_row(layout, param, fields, ids, map ? map[i + NN_AHEAD] : i + NN_AHEAD);
-		memset(y, 0, fields->width * sizeof(float));
 		for (int k = 0; k < fields->n; k++)
 		{
 			const nn_tensor *table = &layout->tensor[fields->table[k]];
+			const float *base = param + table->offset;
+			float	   *to = y + fields->at[k];
 			const int32_t *id;
 			int64_t		bag = nn_bag(&ids[fields->source[k]], row, &id);
+			int64_t		j = 0;
 
-			for (int64_t j = 0; j < bag; j++)
-				nn_vector_axpy(table->cols, 1.0f, param + table->offset + id[j] * table->cols,
-							   y + fields->at[k]);
+			/* of what several features are summed in, the first one clears */
+			if (k == 0 || to != y)
+			{
+				if (bag == 0)
+					memset(to, 0, table->cols * sizeof(float));
+				else
+					memcpy(to, base + id[j++] * table->cols, table->cols * sizeof(float));
+			}
+			for (; j < bag; j++)
+				nn_vector_axpy(table->cols, 1.0f, base + id[j] * table->cols, to);
 		}
 	}
 }
@@ -192,15 +201,26 @@ void
 nn_projected_add(const nn_projected *projected, const nn_ids *ids, int64_t event,
 				 int begin, int n, float *y)
 {
+	const float *row[NN_MAX_BAG];
+	int			rows = 0;
+
 	for (int k = 0; k < projected->fields.n; k++)
 	{
 		const int32_t *id;
 		int64_t		bag = nn_bag(&ids[projected->fields.source[k]], event, &id);
 
 		for (int64_t j = 0; j < bag; j++)
-			nn_vector_axpy(n, 1.0f, projected->value +
-						   (projected->first[k] + projected->row[k][id[j]]) * projected->width + begin, y);
+		{
+			if (rows == NN_MAX_BAG)
+			{
+				nn_step_add_rows(n, rows, row, y);
+				rows = 0;
+			}
+			row[rows++] = projected->value +
+				(projected->first[k] + projected->row[k][id[j]]) * projected->width + begin;
+		}
 	}
+	nn_step_add_rows(n, rows, row, y);
 }
 
 void

@@ -63,7 +63,10 @@ typedef struct nn_step_rule
 						float *param, float *m, float *v)) \
 	K(void, step_adagrad, (size_t n, const nn_step_rule *rule, float l2, const float *grad, \
 						   float *param, float *v)) \
-	K(void, step_relu_outer, (size_t rows, size_t n, const float *d, const float *w, float *x))
+	K(void, step_relu_outer, (size_t rows, size_t n, const float *d, const float *w, float *x)) \
+	K(void, step_relu_sum, (size_t rows, size_t n, const float *x, const float *y, float *z)) \
+	K(void, step_outer, (size_t rows, size_t n, const float *x, const float *y, float *z)) \
+	K(void, step_add_rows, (size_t n, int rows, const float *const *row, float *y))
 
 /* A kernel's own name in each set */
 #define NN_NAME_OF(name, set) nn_##name##_##set
@@ -97,6 +100,9 @@ extern const nn_kernels *nn_kernel; /* in use */
 #define nn_step_adam			nn_kernel->step_adam
 #define nn_step_adagrad			nn_kernel->step_adagrad
 #define nn_step_relu_outer		nn_kernel->step_relu_outer
+#define nn_step_relu_sum		nn_kernel->step_relu_sum
+#define nn_step_outer			nn_kernel->step_outer
+#define nn_step_add_rows		nn_kernel->step_add_rows
 
 /* ------------------------------------------------------------------------
  * The choice: kernel.c

@@ -194,11 +194,12 @@ typedef struct nn_attention
 {
 	bool		per_event;		/* no q, no u: scores are the same in all views */
 	int64_t		rows;			/* K: N if per_event, else M */
-	float	   *property;		/* [N, Pa] */
+	int64_t		parts;			/* rows of view_part: 1 if per_event, else V */
+	nn_projected property;		/* onto the first layer */
 	float	   *event_part;		/* [N, A1] first layer, what depends on the event */
-	float	   *view_part;		/* [V, A1] and what depends on the view, unless per_event */
-	float	   *h1;				/* [K, A1]; event_part itself if per_event */
-	float	   *h2;				/* [K, A2] */
+	float	   *view_part;		/* [parts, A1] and what depends on the view, with the bias */
+	float	   *h1;				/* [a chunk of K, A1] */
+	float	   *h2;				/* [K, A2]; a chunk's without backward */
 	float	   *raw;			/* [K] scores without the biases of time */
 } nn_attention;
 

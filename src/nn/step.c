@@ -98,3 +98,46 @@ NN_KERNEL(step_relu_outer) (size_t rows, size_t n, const float *restrict d, cons
 		for (size_t j = 0; j < n; j++)
 			x[i * n + j] = x[i * n + j] > 0.0f ? d[i] * w[j] : 0.0f;
 }
+
+/* z [rows, n] = relu(x [rows, n] + y [n]) */
+void
+NN_KERNEL(step_relu_sum) (size_t rows, size_t n, const float *x, const float *y, float *z)
+{
+	for (size_t i = 0; i < rows; i++)
+		for (size_t j = 0; j < n; j++)
+		{
+			float		sum = x[i * n + j] + y[j];
+
+			z[i * n + j] = sum < 0.0f ? 0.0f : sum;
+		}
+}
+
+/* z [rows, n] += x [rows] times y [n] */
+void
+NN_KERNEL(step_outer) (size_t rows, size_t n, const float *x, const float *y, float *z)
+{
+	for (size_t i = 0; i < rows; i++)
+		for (size_t j = 0; j < n; j++)
+			z[i * n + j] += x[i] * y[j];
+}
+
+/* y [n] += the sum of some rows */
+void
+NN_KERNEL(step_add_rows) (size_t n, int rows, const float *const *row, float *y)
+{
+	int			r = 0;
+
+	for (; r + 4 <= rows; r += 4)
+	{
+		const float *a = row[r],
+				   *b = row[r + 1],
+				   *c = row[r + 2],
+				   *d = row[r + 3];
+
+		for (size_t j = 0; j < n; j++)
+			y[j] += (a[j] + b[j]) + (c[j] + d[j]);
+	}
+	for (; r < rows; r++)
+		for (size_t j = 0; j < n; j++)
+			y[j] += row[r][j];
+}
