@@ -74,9 +74,9 @@ view_event(const nn_batch *batch, int v)
 }
 
 static int64_t
-view_row(const nn_attention *attention, const nn_batch *batch, int v)
+view_row(bool per_event, const nn_batch *batch, int v)
 {
-	return attention->per_event ? view_event(batch, v) : batch->view_offsets[v];
+	return per_event ? view_event(batch, v) : batch->view_offsets[v];
 }
 
 /*
@@ -192,11 +192,17 @@ nn_status
 nn_attention_forward(const nn_run *run, const nn_batch *batch, nn_attention *attention,
 					 const float *query_profile, nn_acts *acts)
 {
+	NN_TRY(scores_forward(run, batch, attention, query_profile, acts->state));
+	return nn_attention_pool(run, batch, attention->per_event, attention->raw, acts);
+}
+
+nn_status
+nn_attention_pool(const nn_run *run, const nn_batch *batch, bool per_event, const float *raw, nn_acts *acts)
+{
 	const nn_config *config = run->config;
 	const nn_layout *layout = run->layout;
 	int			W = config->W;
 
-	NN_TRY(scores_forward(run, batch, attention, query_profile, acts->state));
 	for (int v = 0; v < batch->views; v++)
 	{
 		int32_t		length = batch->view_length[v];
@@ -206,7 +212,7 @@ nn_attention_forward(const nn_run *run, const nn_batch *batch, nn_attention *att
 		float	   *a = acts->attention + pair;
 		double		sum;
 
-		memcpy(score, attention->raw + view_row(attention, batch, v), length * sizeof(float));
+		memcpy(score, raw + view_row(per_event, batch, v), length * sizeof(float));
 		for (int32_t j = 0; j < length; j++)
 		{
 			if (config->recency > 0)
@@ -361,7 +367,7 @@ nn_attention_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,
 			if (config->lag > 0)
 				nn_grad_of(run, grad, layout->attention_lag)[batch->lag[pair + j]] += ds[j];
 		}
-		nn_vector_axpy(length, 1.0f, ds, d_raw + view_row(attention, batch, v));
+		nn_vector_axpy(length, 1.0f, ds, d_raw + view_row(attention->per_event, batch, v));
 	}
 	return scores_backward(run, batch, attention, query_profile, acts->state, d_raw,
 						   d_h1, d_event, d_view, d_state, d_query_profile, grad);

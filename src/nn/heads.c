@@ -61,7 +61,7 @@ nn_log_loss_of(float logit, float label)
 float
 nn_log_loss_slope(float logit, float label)
 {
-	return nn_sigmoid1(logit) - label;
+	return (float) (1.0 / (1.0 + exp(-(double) logit)) - label);
 }
 
 /* mlp is zero. */

@@ -21,6 +21,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define NN_UNITS 16				/* units of a panel: a multiple of every set's vectors */
+#define NN_PANEL (4 * NN_UNITS) /* columns of a panel of prepared weights */
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #define NN_X86
 #endif
@@ -56,6 +59,14 @@ typedef struct nn_step_rule
 	K(void, cell_forward, (int H, float *z, const float *previous, float *c, float *h)) \
 	K(void, cell_backward, (int H, float *z, const float *previous, const float *c, \
 							const float *d_state, const float *dh, float *dc)) \
+	/* panel.c: serving, with prepared weights */ \
+	K(void, panel_sum, (int panels, int count, const float *const *rows, float *y)) \
+	K(void, panel_product, (int64_t n, int K, const float *x, size_t ldx, int panels, const float *w, \
+							float *y, size_t ldy, bool relu)) \
+	K(void, panel_score, (int64_t n, int K, const float *x, size_t ldx, int panels, const float *w, \
+						  const float *bias, const float *last, float *score)) \
+	K(void, lstm_step, (int64_t n, int H, const float *const *previous, const float *recurrent, bool half, \
+						bool backwards, const float *gate, float *c, float *const *state)) \
 	/* step.c: the rest of training */ \
 	K(void, step_dropout, (size_t n, uint32_t key, uint32_t at, int32_t threshold, float scale, float *x)) \
 	K(double, step_squares, (size_t n, const float *x)) \
@@ -95,6 +106,10 @@ extern const nn_kernels *nn_kernel; /* in use */
 
 #define nn_cell_forward			nn_kernel->cell_forward
 #define nn_cell_backward		nn_kernel->cell_backward
+#define nn_panel_sum			nn_kernel->panel_sum
+#define nn_panel_product		nn_kernel->panel_product
+#define nn_panel_score			nn_kernel->panel_score
+#define nn_lstm_step			nn_kernel->lstm_step
 #define nn_step_dropout			nn_kernel->step_dropout
 #define nn_step_squares			nn_kernel->step_squares
 #define nn_step_adam			nn_kernel->step_adam

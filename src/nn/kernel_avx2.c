@@ -18,8 +18,11 @@
 #endif
 
 #define NN_KERNEL_SET avx2
+#define NN_LANES 8
+#define NN_ROWS 3
 
 #include "cell.c"
+#include "panel.c"
 #include "step.c"
 #include "vector.c"
 

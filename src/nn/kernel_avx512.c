@@ -18,8 +18,11 @@
 #endif
 
 #define NN_KERNEL_SET avx512
+#define NN_LANES 16
+#define NN_ROWS 6
 
 #include "cell.c"
+#include "panel.c"
 #include "step.c"
 #include "vector.c"
 

@@ -64,13 +64,6 @@ extern nn_status nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *la
 									const int64_t *n_touched, int32_t *const *touched);
 
 /* ------------------------------------------------------------------------
- * Prepared weights: prepare.c
- * ------------------------------------------------------------------------ */
-
-/* weight_hidden of a direction, transposed: [H, 4H] */
-extern const float *nn_prepared_recurrent(const nn_run *run, int direction);
-
-/* ------------------------------------------------------------------------
  * Embeddings: embedding.c
  * ------------------------------------------------------------------------ */
 
@@ -171,10 +164,14 @@ typedef struct nn_lstm
 	float	   *gate;			/* [N, 4H] sums, then activations, then their gradients;
 								 * a chunk's without backward */
 	float	   *cell;			/* [N, H]; [B, H], the latest, without backward */
-	float	   *weight_hidden;	/* [H, 4H] transposed, NULL when prepared */
+	float	   *weight_hidden;	/* [H, 4H] transposed */
 	float	   *weight_item;	/* [E, 4H] transposed */
 	nn_projected property;		/* onto the rows of i, f, o */
 } nn_lstm;
+
+/* The packing alone: steps, start, order, event. */
+extern void nn_lstm_carve_order(const nn_batch *batch, nn_arena *arena, nn_lstm *lstm);
+extern void nn_lstm_pack(const nn_batch *batch, int direction, nn_lstm *lstm);
 
 extern void nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm *lstm);
 
@@ -210,6 +207,13 @@ extern void nn_attention_carve(const nn_run *run, const nn_batch *batch, nn_aren
 extern nn_status nn_attention_forward(const nn_run *run, const nn_batch *batch,
 									  nn_attention *attention, const float *query_profile,
 									  nn_acts *acts);
+
+/*
+ * The rest from raw scores: their biases, the softmax, the sums.  raw has a
+ * score per pair, or per event (per_event).
+ */
+extern nn_status nn_attention_pool(const nn_run *run, const nn_batch *batch, bool per_event,
+								   const float *raw, nn_acts *acts);
 
 /* Adds to d_state [N, W] and d_query_profile [V, Q + U]. */
 extern nn_status nn_attention_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,

@@ -43,6 +43,22 @@ chunk_rows(int H)
 }
 
 void
+nn_lstm_carve_order(const nn_batch *batch, nn_arena *arena, nn_lstm *lstm)
+{
+	size_t		B = (size_t) batch->sequences;
+	size_t		N = B > 0 ? (size_t) batch->offsets[B] : 0;
+
+	lstm->events = (int64_t) N;
+	lstm->steps = 0;
+	for (size_t b = 0; b < B; b++)
+		if (sequence_length(batch, b) > lstm->steps)
+			lstm->steps = (int) sequence_length(batch, b);
+	lstm->start = nn_arena_alloc(arena, (size_t) lstm->steps + 2, sizeof(int64_t));
+	lstm->order = nn_arena_alloc(arena, B, sizeof(int32_t));
+	lstm->event = nn_arena_alloc(arena, N, sizeof(int64_t));
+}
+
+void
 nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm *lstm)
 {
 	const nn_config *config = run->config;
@@ -53,26 +69,19 @@ nn_lstm_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_lstm
 
 	if (!run->backward && N > (size_t) chunk_rows(config->hidden))
 		kept = (size_t) chunk_rows(config->hidden);
-	lstm->events = (int64_t) N;
-	lstm->steps = 0;
-	for (size_t b = 0; b < B; b++)
-		if (sequence_length(batch, b) > lstm->steps)
-			lstm->steps = (int) sequence_length(batch, b);
-	lstm->start = nn_arena_alloc(arena, (size_t) lstm->steps + 2, sizeof(int64_t));
-	lstm->order = nn_arena_alloc(arena, B, sizeof(int32_t));
-	lstm->event = nn_arena_alloc(arena, N, sizeof(int64_t));
+	nn_lstm_carve_order(batch, arena, lstm);
 	lstm->input = nn_arena_floats(arena, N, H + config->E);
 	lstm->gate = nn_arena_floats(arena, kept, 4 * H);
 	lstm->cell = nn_arena_floats(arena, run->backward ? N : B, H);
-	lstm->weight_hidden = run->prepared ? NULL : nn_arena_floats(arena, H, 4 * H);
+	lstm->weight_hidden = nn_arena_floats(arena, H, 4 * H);
 	lstm->weight_item = nn_arena_floats(arena, config->E, 4 * H);
 	nn_projected_carve(run, batch->property, NN_USE_GATES, (int64_t) N, 3 * config->hidden,
 					   arena, &lstm->property);
 }
 
 /* Sort by length, longest first and else in order, and number the packed rows. */
-static void
-pack(const nn_batch *batch, int direction, nn_lstm *lstm)
+void
+nn_lstm_pack(const nn_batch *batch, int direction, nn_lstm *lstm)
 {
 	int			steps = lstm->steps;
 	int64_t    *start = lstm->start;
@@ -153,15 +162,11 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 				X = H + E,
 				W = config->W;
 	int64_t		chunk = chunk_rows(H);
-	const float *weight_hidden = lstm->weight_hidden;
 	nn_fields	fields;
 
-	pack(batch, direction, lstm);
+	nn_lstm_pack(batch, direction, lstm);
 	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
-	if (run->prepared)
-		weight_hidden = nn_prepared_recurrent(run, direction);
-	else
-		nn_transpose(4 * (size_t) H, (size_t) H, nn_param(run, tensors->weight_hidden), lstm->weight_hidden);
+	nn_transpose(4 * (size_t) H, (size_t) H, nn_param(run, tensors->weight_hidden), lstm->weight_hidden);
 	nn_transpose(4 * (size_t) H, (size_t) E, nn_param(run, tensors->weight_item), lstm->weight_item);
 	if (tensors->weight_property >= 0)
 		NN_TRY(nn_projected_forward(run, batch->property, lstm->events,
@@ -184,10 +189,10 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 				for (int64_t i = row; i < end; i++)
 					memset(lstm->input + i * X, 0, H * sizeof(float));
 			else if (end == row + 1)
-				nn_vector_matrix(H, 4 * (size_t) H, before, weight_hidden, gate);
+				nn_vector_matrix(H, 4 * (size_t) H, before, lstm->weight_hidden, gate);
 			else
 				NN_TRY(nn_product(run, NN_AB, end - row, 4 * H, H, before, X,
-								  weight_hidden, 4 * H, true, gate, 4 * H));
+								  lstm->weight_hidden, 4 * H, true, gate, 4 * H));
 			for (int64_t i = 0; i < end - row; i++)
 			{
 				float	   *h = state + lstm->event[row + i] * W + direction * H;
