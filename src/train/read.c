@@ -12,6 +12,7 @@
 
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -296,6 +297,22 @@ check_sort(Portal portal)
 	ExecSetExecProcNode(state, checked_next);
 }
 
+/*
+ * The planner reads a whole table through its index if it believes that pages
+ * once fetched stay in the system's cache: three times as slow as a sort where
+ * rows of a user lie everywhere.  So only what PostgreSQL's own buffers hold, and
+ * a table in the order of the index, are worth that.  Until job_commit.
+ */
+static void
+prefer_sort(void)
+{
+	char		blocks[16];
+
+	snprintf(blocks, sizeof(blocks), "%d", Min(effective_cache_size, NBuffers));
+	(void) set_config_option("effective_cache_size", blocks, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* In a transaction of its own. */
 RawRows *
 read_rows(Build *build, const RawQuery *query)
@@ -308,6 +325,7 @@ read_rows(Build *build, const RawQuery *query)
 	uint64		fetched;
 
 	job_begin();
+	prefer_sort();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	reading.rows = MemoryContextAllocZero(build->context, sizeof(RawRows));

@@ -174,10 +174,11 @@ moment_samples(const Dataset *data, const Moment *moment, int t)
 /*
  * All moments by user and time, with shares[split][1 + task] of those held out
  * kept, chosen by a hash, and the rest spare.  Counts samples; column NULL:
- * only that.
+ * only that.  of: columns of the places of some splits' moments.
  */
 static void
-walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *moments, Column *column)
+walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *moments, Column *column,
+			 Column **of)
 {
 	const Model *model = data->model;
 	UserMoments found = {0};
@@ -208,6 +209,12 @@ walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *mo
 				moment->split = SPLIT_SPARE;
 			for (int t = 0; t < model->n_tasks; t++)
 				moments->count[moment->split][t] += moment_samples(data, moment, t);
+			if (column && of[moment->split])
+			{
+				int64		at = column->n + i;
+
+				column_append(of[moment->split], &at, 1);
+			}
 		}
 		if (column)
 			column_append(column, found.moment, found.n);
@@ -226,6 +233,7 @@ moments_make(const Dataset *data)
 	double		most[SPLIT_SPARE + 1] = {INFINITY, STOP_MOMENTS, model->options.evaluate_samples, INFINITY};
 	double		shares[SPLIT_SPARE + 1][NN_MAX_TASKS + 1];
 	Column	   *column;
+	Column	   *of[SPLIT_SPARE + 1] = {NULL};
 
 	for (int t = 0; t < model->n_tasks; t++)
 		if (model->task[t].kind == NN_NEXT_ITEM)
@@ -233,7 +241,7 @@ moments_make(const Dataset *data)
 	for (int split = 0; split <= SPLIT_SPARE; split++)
 		for (int t = 0; t <= NN_MAX_TASKS; t++)
 			shares[split][t] = 1;
-	walk_moments(data, shares, moments, NULL);
+	walk_moments(data, shares, moments, NULL, NULL);
 	for (int split = 0; split <= SPLIT_SPARE; split++)
 		for (int t = 0; t < model->n_tasks; t++)
 		{
@@ -244,8 +252,15 @@ moments_make(const Dataset *data)
 		}
 
 	column = column_add(data->store, sizeof(Moment), &moments->moment);
-	walk_moments(data, shares, moments, column);
+	for (Split split = SPLIT_STOP; split <= SPLIT_REPORT; split++)
+		of[split] = column_add(data->store, sizeof(int64), &moments->of[split]);
+	walk_moments(data, shares, moments, column, of);
 	column_finish(column);
+	for (Split split = SPLIT_STOP; split <= SPLIT_REPORT; split++)
+	{
+		column_finish(of[split]);
+		moments->n_of[split] = of[split]->n;
+	}
 	moments->n = column->n;
 	job_spilled(column_memory_spilled(data->memory));
 	for (int t = 0; t < model->n_tasks; t++)

@@ -224,21 +224,16 @@ served_evaluate(Trainer *trainer, Split split, Judged *judged, double *ratio)
 	double		weight[NN_MAX_TASKS] = {0};
 	double		mean = 0;
 	double		total = 0;
+	int			n;
 
-	for (int64 next = 0; next < moments->n;)
+	for (int64 next = 0; next < moments->n_of[split]; next += n)
 	{
-		int			n = 0;
 		nn_batch   *batch;
 		nn_acts		acts;
 
-		while (n < most && next < moments->n)
-		{
-			if (moments->moment[next].split == split)
-				batch_moments[n++] = next;
-			next++;
-		}
-		if (n == 0)
-			break;
+		/* a copy: the column may move to a file */
+		n = (int) Min(most, moments->n_of[split] - next);
+		memcpy(batch_moments, moments->of[split] + next, sizeof(int64) * n);
 		batch = batches_served(trainer->batches, batch_moments, n);
 		trainer_run(trainer, batch, false, &acts);
 		for (int t = 0; t < n_task; t++)

@@ -187,6 +187,8 @@ typedef struct Moments
 	int64		n;
 	const Moment *moment;		/* by user, then time; a column of the data set's store */
 	int64		count[4][NN_MAX_TASKS]; /* samples per split and task */
+	int64		n_of[4];		/* moments of STOP and REPORT, which are few, and */
+	const int64 *of[4];			/* where they are; of the other splits NULL */
 } Moments;
 
 extern Moments *moments_make(const Dataset *data);

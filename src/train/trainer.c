@@ -187,10 +187,11 @@ count_targets(const Trainer *trainer, int t, Split split, int64 n)
 	const Dataset *data = trainer->data;
 	const ModelTask *task = &trainer->model->task[t];
 	double	   *weight = palloc0_array_huge(double, n);
+	const int64 *of = trainer->moments->of[split];
 
-	for (int64 i = 0; i < trainer->moments->n; i++)
+	for (int64 i = 0; i < (of ? trainer->moments->n_of[split] : trainer->moments->n); i++)
 	{
-		const Moment *moment = &trainer->moments->moment[i];
+		const Moment *moment = &trainer->moments->moment[of ? of[i] : i];
 		int64		end = moment->target + moment->n_target;
 		int			size = 0;
 
