@@ -21,7 +21,7 @@
 
 #define GROUP_EVENTS	51200	/* of a group's windows, at most */
 #define GROUP_USERS		512
-#define BATCH_EVENTS	12800	/* of a product of matrices: 65 MB of scratch at the paper's sizes */
+#define BATCH_EVENTS	6400	/* of a product of matrices: 33 MB of scratch at the paper's sizes */
 #define KEPT_ARENA		((size_t) 1 << 20)
 
 int
