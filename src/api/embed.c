@@ -325,8 +325,8 @@ step(EmbedState *state, Stepper *stepper, const Served *served)
 	if (TIMESTAMP_NOT_FINITE(row->time) || row->time >= state->as_of || row->time < state->oldest)
 		return;
 
-	row_encode(rows, NN_ITEM, values, isnull, row->n[0], row->id[0]);
-	row_encode(rows, NN_PROPERTY, values, isnull, row->n[1], row->id[1]);
+	row_encode(rows, NN_ITEM, 0, values, isnull, row->n[0], row->id[0]);
+	row_encode(rows, NN_PROPERTY, 0, values, isnull, row->n[1], row->id[1]);
 	row->item = -1;
 	if (!isnull[rows->item_key - 1])
 	{
@@ -579,14 +579,13 @@ answer(Session *session, void *argument)
 	read_profile(session, question->model, CStringGetTextDatum(state->user_text), TEXTOID);
 
 	event_table_reset(table);
-	items_begin(&session->items, session, sources, table, state->given);
+	items_begin(&session->items, session, sources, table, false, state->given);
 	for (int i = 0; i < state->n; i++)
 	{
 		const EmbedRow *row = state->rows[i];
-		Datum		key = row->key ? CStringGetTextDatum(row->key) : (Datum) 0;
 
 		unpack_ids(set, state->given, row, &session->row);
-		items_add(&session->items, row->item, key, row->key == NULL, TEXTOID);
+		items_add_found(&session->items, row->item, row->key);
 		event_table_append(table, set, &session->row);
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)

@@ -115,6 +115,7 @@ cell_type_init(CellType *celltype, Oid type, bool as_id, MemoryContext context)
 		default:
 			celltype->kind = CELL_HASH;
 	}
+	get_typlenbyvalalign(celltype->element, &celltype->length, &celltype->by_value, &celltype->align);
 	getTypeOutputInfo(celltype->element, &output, &varlena);
 	fmgr_info_cxt(output, &celltype->output, context);
 }

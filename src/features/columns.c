@@ -45,7 +45,7 @@ row_reader(const FeatureSet *set, const Relations *relations,
 	reader->relations = relations;
 	reader->time = row_column(tupdesc, relations->time_column);
 	if (reader->time > 0)
-		reader->time_type = TupleDescAttr(tupdesc, reader->time - 1)->atttypid;
+		reader->time_type = getBaseType(TupleDescAttr(tupdesc, reader->time - 1)->atttypid);
 	reader->user = row_column(tupdesc, relations->user_column);
 	if (reader->user > 0)
 		cell_type_init(&reader->user_type, TupleDescAttr(tupdesc, reader->user - 1)->atttypid,
@@ -96,7 +96,7 @@ row_time(const RowReader *reader, Datum value)
 	fsec_t		fsec;
 	TimestampTz result;
 
-	switch (getBaseType(reader->time_type))
+	switch (reader->time_type)
 	{
 		case TIMESTAMPTZOID:
 			return DatumGetTimestampTz(value);
@@ -190,10 +190,10 @@ column_encode(ColumnReader *column, const Datum *values, const bool *isnull, int
 }
 
 void
-row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
+row_encode(RowReader *reader, nn_group group, int first, const Datum *values, const bool *isnull,
 		   int32 *n, int32 (*id)[NN_MAX_BAG])
 {
-	for (int f = 0; f < reader->n[group]; f++)
+	for (int f = first; f < reader->n[group]; f++)
 		n[f] = column_encode(&reader->column[group][f], values, isnull, id[f]);
 }
 

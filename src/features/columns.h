@@ -41,7 +41,7 @@ typedef struct RowReader
 	const FeatureSet *set;
 	const Relations *relations;
 	int			time;			/* attnum, 0: none */
-	Oid			time_type;
+	Oid			time_type;		/* without its domain */
 	int			user;
 	CellType	user_type;
 	int			item_key;		/* attnum of the item's key */
@@ -71,9 +71,9 @@ extern Datum time_parameter(const FeatureSet *set, Oid time_type, TimestampTz no
  * gives ID_MISSING, to a bag nothing. */
 extern int	column_encode(ColumnReader *column, const Datum *values, const bool *isnull, int32 *id);
 
-/* ids of a group's features from an SPI or deformed row; missing columns leave
- * ID_MISSING (n = 0 for multi-hot) */
-extern void row_encode(RowReader *reader, nn_group group, const Datum *values, const bool *isnull,
+/* Ids of a group's features, from number `first` on, of a deformed row; missing
+ * columns leave ID_MISSING (n = 0 for multi-hot). */
+extern void row_encode(RowReader *reader, nn_group group, int first, const Datum *values, const bool *isnull,
 					   int32 *n, int32 (*id)[NN_MAX_BAG]);
 
 /*

@@ -40,6 +40,9 @@ typedef struct CellType
 	Oid			element;		/* of the values: the array's element type, or type */
 	bool		array;
 	CellKind	kind;
+	int16		length;			/* of an element, as pg_type has it */
+	bool		by_value;
+	char		align;
 	FmgrInfo	output;			/* CELL_HASH of types without a shortcut */
 } CellType;
 

@@ -14,8 +14,10 @@
 #include "serve/session.h"
 
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -36,21 +38,22 @@ items_known(const Sources *sources)
 }
 
 void
-items_begin(EventItems *items, Session *session, const Sources *sources, EventTable *table, bool given)
+items_begin(EventItems *items, Session *session, const Sources *sources, EventTable *table,
+			bool by_key, bool given)
 {
 	const FeatureSet *set = &session->image->set;
 
 	items->session = session;
 	items->table = table;
 	items->memory = CurrentMemoryContext;
+	items->by_key = by_key;
 	items->wanted = false;
 	for (int f = 0; f < set->n[NN_ITEM]; f++)
 	{
-		table->later[f] = !given && set->f[NN_ITEM][f].source == FROM_CATALOG;
-		items->wanted |= table->later[f];
+		table->later[f] = f == 0 ? by_key : !given && set->f[NN_ITEM][f].source == FROM_CATALOG;
+		items->wanted |= f > 0 && table->later[f];
 	}
 	items->first = table->n;
-	items->n_asked = 0;
 	if (!items->wanted)
 		return;
 	items->known = items_known(sources);
@@ -58,41 +61,57 @@ items_begin(EventItems *items, Session *session, const Sources *sources, EventTa
 		cell_type_init(&items->key_type, sources->catalog_key_type, true, table->context);
 }
 
-void
-items_add(EventItems *items, int32 item, Datum key, bool isnull, Oid type)
+/* The number of the next row, with room for it. */
+static int64
+next_row(EventItems *items)
 {
 	int64		row = items->table->n - items->first;
-	MemoryContext caller;
-	Datum		copy;
 
-	if (!items->wanted)
-		return;
 	if (row >= items->capacity)
 	{
+		MemoryContext context = items->table->context;
+
 		items->capacity = Max(128, 2 * items->capacity);
-		items->item = array_resize(items->item, items->capacity, sizeof(int32), items->table->context);
-		items->cell = array_resize(items->cell, items->capacity, sizeof(Cell), items->table->context);
-		items->asked = array_resize(items->asked, items->capacity, sizeof(Datum), items->table->context);
+		items->item = array_resize(items->item, items->capacity, sizeof(int32), context);
+		items->cell = array_resize(items->cell, items->capacity, sizeof(Cell), context);
+		items->key = array_resize(items->key, items->capacity, sizeof(Datum), context);
+		items->has_key = array_resize(items->has_key, items->capacity, sizeof(bool), context);
 	}
-	items->item[row] = item;
-	items->cell[row] = CELL_NULL;
-	if (isnull || (item >= 0 && items->known))
+	return row;
+}
+
+void
+items_add(EventItems *items, const CellType *type, Cell cell, Datum key)
+{
+	int64		row = next_row(items);
+
+	items->cell[row] = cell;
+	items->has_key[row] = cell != CELL_NULL;
+	items->type = type->type;
+	if (!items->wanted || cell == CELL_NULL)
 		return;
 
 	/* rows come and go, their keys must stay */
-	caller = MemoryContextSwitchTo(items->memory);
-	if (convert_key(key, type, items->key_type.type, &copy))
-	{
-		int16		length;
-		bool		by_value;
-
-		get_typlenbyval(items->key_type.element, &length, &by_value);
-		items->cell[row] = cell_from_datum(&items->key_type, copy, false);
-		items->asked[items->n_asked++] = datumCopy(copy, by_value, length);
-	}
+	if (type->by_value)
+		items->key[row] = key;
 	else
-		items->item[row] = -1;
-	MemoryContextSwitchTo(caller);
+	{
+		MemoryContext caller = MemoryContextSwitchTo(items->memory);
+
+		items->key[row] = datumCopy(key, false, type->length);
+		MemoryContextSwitchTo(caller);
+	}
+}
+
+void
+items_add_found(EventItems *items, int32 item, const char *key)
+{
+	int64		row = next_row(items);
+
+	items->item[row] = item;
+	items->has_key[row] = key != NULL;
+	items->key[row] = key ? CStringGetTextDatum(key) : (Datum) 0;
+	items->type = TEXTOID;
 }
 
 /* ------------------------------------------------------------------------
@@ -127,41 +146,37 @@ take_item(RowReceiver *receiver, const Datum *values, const bool *isnull)
 		found->key = array_resize(found->key, found->capacity, sizeof(Cell), found->memory);
 	}
 	found->key[found->n] = cell_from_datum(&reader->item_key_type, values[reader->item_key - 1], false);
-	row_encode(reader, NN_ITEM, values, isnull, row->n[0], row->id[0]);
-	for (int f = 0; f < reader->n[NN_ITEM]; f++)
+	row_encode(reader, NN_ITEM, 1, values, isnull, row->n[0], row->id[0]);
+	for (int f = 1; f < reader->n[NN_ITEM]; f++)
 		if (table->later[f])
 			id_column_append(&found->feature[f], found->memory, reader->set->f[NN_ITEM][f].multi,
 							 found->n, row->id[0][f], row->n[0][f]);
 	found->n++;
 }
 
-/* The rows of the asked keys as a catalogue; the first of those with one key. */
+/* The rows of n keys as a catalogue; of those with the same key the first. */
 static Catalogue
-look_up(EventItems *items)
+look_up(EventItems *items, Datum *keys, int n)
 {
 	Session    *session = items->session;
 	Sources    *sources = &session->sources;
 	const Relations *relations = &sources->relations;
-	Oid			type = items->key_type.element;
+	const CellType *type = &items->key_type;
 	Found		found = {.receiver.session = session,.receiver.reading = &sources->catalog,
 		.receiver.relation = relations->catalog,.receiver.take = take_item,
 	.items = items,.memory = CurrentMemoryContext};
 	Catalogue	catalogue = {0};
-	int16		length;
-	bool		by_value;
-	char		align;
-	Datum		keys;
+	Datum		array;
 
 	if (sources->catalog.plan == NULL)
 	{
-		Oid			array = get_array_type(type);
+		Oid			array_type = get_array_type(type->element);
 
 		reading_prepare(&sources->catalog, catalog_query(&session->image->set, relations, true),
-						sources->relation[1], 1, &array);
+						sources->relation[1], 1, &array_type);
 	}
-	get_typlenbyvalalign(type, &length, &by_value, &align);
-	keys = PointerGetDatum(construct_array(items->asked, items->n_asked, type, length, by_value, align));
-	reading_run(&found.receiver, &keys);
+	array = PointerGetDatum(construct_array(keys, n, type->element, type->length, type->by_value, type->align));
+	reading_run(&found.receiver, &array);
 
 	catalogue.n = found.n;
 	catalogue.key = found.key;
@@ -171,6 +186,41 @@ look_up(EventItems *items)
 	};
 	vocabulary_index(&catalogue.index, found.key, found.n, 0, CurrentMemoryContext);
 	return catalogue;
+}
+
+/*
+ * Find the rows' items in the catalog of today where the version may not or
+ * cannot answer.  Leaves in items->item their places in it, and has_key set for
+ * these rows only.
+ */
+static Catalogue
+ask_catalog(EventItems *items, int64 n)
+{
+	Datum	   *asked = palloc(sizeof(Datum) * n);
+	Catalogue	today = {0};
+	int			n_asked = 0;
+
+	for (int64 row = 0; row < n; row++)
+	{
+		Datum		key;
+
+		if (items->item[row] >= 0 && items->known)
+			items->has_key[row] = false;
+		if (!items->has_key[row])
+			continue;
+		items->cell[row] = CELL_NULL;
+		if (convert_key(items->key[row], items->type, items->key_type.type, &key))
+		{
+			items->cell[row] = cell_from_datum(&items->key_type, key, false);
+			asked[n_asked++] = key;
+		}
+	}
+	if (n_asked > 0)
+		today = look_up(items, asked, n_asked);
+	for (int64 row = 0; row < n; row++)
+		if (items->has_key[row])
+			items->item[row] = catalogue_find(&today, items->cell[row]);
+	return today;
 }
 
 int
@@ -188,29 +238,57 @@ catalogue_ids(const Catalogue *catalogue, int f, bool multi, int32 item, const i
 	return multi ? (int) (feature->offsets[item + 1] - feature->offsets[item]) : 1;
 }
 
+/*
+ * The items of rows that came by key, and the key's own ids.  All at once: the
+ * version's tables are large, and their misses should wait for each other as
+ * little as can be.
+ */
+static void
+find_items(EventItems *items, int64 n)
+{
+	const ModelImage *image = items->session->image;
+	const Feature *feature = &image->set.f[NN_ITEM][0];
+	EventTable *table = items->table;
+
+	for (int64 row = 0; row < n; row++)
+		items->item[row] = catalogue_find(&image->catalogue, items->cell[row]);
+	for (int64 row = 0; row < n; row++)
+	{
+		Cell		cell = items->cell[row];
+		int32		own[NN_MAX_BAG];
+		const int32 *ids = own;
+		int			count = 1;
+
+		table->item[items->first + row] = items->item[row];
+		if (items->item[row] >= 0)
+			count = catalogue_ids(&image->catalogue, 0, feature->multi, items->item[row], &ids);
+		else if (feature->multi)
+			count = feature_encode_bag(feature, &cell, cell != CELL_NULL, own);
+		else
+			own[0] = feature_encode(feature, cell);
+		event_table_fill(table, &image->set, 0, items->first + row, ids, count);
+	}
+}
+
 void
 items_finish(EventItems *items)
 {
 	const FeatureSet *set = &items->session->image->set;
 	const Catalogue *trained = &items->session->image->catalogue;
 	EventTable *table = items->table;
-	Catalogue	today = {0};
 	int64		n = table->n - items->first;
+	Catalogue	today;
 
+	if (items->by_key)
+		find_items(items, n);
 	if (!items->wanted)
 		return;
-	if (items->n_asked > 0)
-	{
-		today = look_up(items);
-		for (int64 row = 0; row < n; row++)
-			if (items->cell[row] != CELL_NULL)
-				items->item[row] = catalogue_find(&today, items->cell[row]);
-	}
-	for (int f = 0; f < set->n[NN_ITEM]; f++)
+	today = ask_catalog(items, n);
+	for (int f = 1; f < set->n[NN_ITEM]; f++)
 		for (int64 row = 0; table->later[f] && row < n; row++)
 		{
 			const int32 *ids;
-			int			count = catalogue_ids(items->cell[row] == CELL_NULL ? trained : &today, f,
+			int			count = catalogue_ids(items->has_key[row] ? &today : trained, f,
 											  set->f[NN_ITEM][f].multi, items->item[row], &ids);
 
 			event_table_fill(table, set, f, items->first + row, ids, count);

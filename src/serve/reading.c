@@ -28,21 +28,19 @@ bool
 read_event(EventItems *items, RowReader *reader, const Datum *values, const bool *isnull,
 		   TimestampTz now)
 {
-	Session    *session = items->session;
-	EventRow   *row = &session->row;
-	Datum		key = values[reader->item_key - 1];
-	bool		no_key = isnull[reader->item_key - 1];
+	EventRow   *row = &items->session->row;
+	int			key = reader->item_key - 1;
 
 	if (isnull[reader->time - 1])
 		return false;
 	row->time = row_time(reader, values[reader->time - 1]);
 	if (TIMESTAMP_NOT_FINITE(row->time) || row->time >= now)
 		return false;
-	row_encode(reader, NN_ITEM, values, isnull, row->n[0], row->id[0]);
-	row_encode(reader, NN_PROPERTY, values, isnull, row->n[1], row->id[1]);
-	row->item = no_key ? -1 :
-		catalogue_find(&session->image->catalogue, cell_from_datum(&reader->item_key_type, key, false));
-	items_add(items, row->item, key, no_key, reader->item_key_type.type);
+	row_encode(reader, NN_ITEM, 1, values, isnull, row->n[0], row->id[0]);
+	row_encode(reader, NN_PROPERTY, 0, values, isnull, row->n[1], row->id[1]);
+	row->item = -1;
+	items_add(items, &reader->item_key_type,
+			  cell_from_datum(&reader->item_key_type, values[key], isnull[key]), values[key]);
 	event_table_append(items->table, reader->set, row);
 	return true;
 }
@@ -57,7 +55,7 @@ typedef struct WindowReceiver
 	int64		room;
 } WindowReceiver;
 
-/* The row as text; in the table its place among the texts. */
+/* The row as text. */
 static void
 keep_text(WindowReceiver *window, const Datum *values, const bool *isnull)
 {
@@ -78,7 +76,6 @@ keep_text(WindowReceiver *window, const Datum *values, const bool *isnull)
 	if (behavior > 0 && !isnull[behavior - 1])
 		window->texts[row].behavior = key_to_text(values[behavior - 1],
 												  reader->column[NN_PROPERTY][0].type.type);
-	table->item[row] = (int32) row;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -119,9 +116,11 @@ read_window(Session *session, Sources *sources, Datum user, TimestampTz now,
 	}
 
 	event_table_reset(table);
-	items_begin(&session->items, session, sources, table, false);
+	items_begin(&session->items, session, sources, table, true, false);
 	reading_run(&window.receiver, arguments);
 	items_finish(&session->items);
+	for (int64 row = 0; texts && row < table->n; row++)
+		table->item[row] = (int32) row;
 	event_table_sort(table, set, 0, table->n, 0, false);
 	session->start = event_window(table, set, 0, table->n, now, &session->n);
 	session->now = now;
@@ -166,7 +165,7 @@ take_profile(RowReceiver *receiver, const Datum *values, const bool *isnull)
 {
 	IdRow	   *profile = ((ProfileReceiver *) receiver)->profile;
 
-	row_encode(receiver->reader, NN_PROFILE, values, isnull, profile->n, profile->id);
+	row_encode(receiver->reader, NN_PROFILE, 0, values, isnull, profile->n, profile->id);
 }
 
 /* With SPI connected. */

@@ -55,23 +55,22 @@ typedef struct Sources
 	Reading		visible;
 } Sources;
 
-/*
- * Events on their way into a table whose items the catalog has something to
- * say about.  One session has one at a time.
- */
+/* Events on their way into a table, for what their items add to them. */
 typedef struct EventItems
 {
 	struct Session *session;
 	EventTable *table;
+	bool		by_key;			/* rows are added by their items' keys */
 	bool		wanted;			/* some features come from the catalog */
 	bool		known;			/* the version's own catalogue may answer */
 	CellType	key_type;		/* of the catalog's key */
 	int64		first;			/* row of the table */
 	int64		capacity;
-	int32	   *item;			/* per row: place in the version's catalogue, or -1 */
-	Cell	   *cell;			/* per row: to be looked up today, or CELL_NULL */
-	Datum	   *asked;			/* keys to look up, in `memory` */
-	int			n_asked;
+	int32	   *item;			/* per row: place in a catalogue, or -1 */
+	Cell	   *cell;			/* per row: of the key */
+	bool	   *has_key;
+	Datum	   *key;			/* per row with a key, in `memory` */
+	Oid			type;			/* of the keys */
 	MemoryContext memory;
 } EventItems;
 
@@ -183,15 +182,20 @@ extern void reading_run(RowReceiver *receiver, const Datum *values);
 extern bool items_known(const Sources *sources);
 
 /*
- * Rows are appended to the table, items_add before each; items_finish then fills
- * in the features FROM_CATALOG of all of them.  given: the rows bring these
- * features along.  SPI is connected around items_finish.
+ * One of the two items_add before each row that is appended to the table;
+ * items_finish then finds the items and fills in the features FROM_CATALOG of
+ * all rows.  by_key: also the item key's own ids and the table's `item`.  given:
+ * the rows bring the catalog's features along.  SPI is connected around it all.
  */
 extern void items_begin(EventItems *items, Session *session, const Sources *sources,
-						EventTable *table, bool given);
+						EventTable *table, bool by_key, bool given);
 
-/* item: place in the version's catalogue, or -1; key: of a column of `type`. */
-extern void items_add(EventItems *items, int32 item, Datum key, bool isnull, Oid type);
+/* By key: its cell (CELL_NULL: none) and value. */
+extern void items_add(EventItems *items, const CellType *type, Cell cell, Datum key);
+
+/* By the place in the version's catalogue, or -1; the key as text, if the
+ * catalog is to be asked. */
+extern void items_add_found(EventItems *items, int32 item, const char *key);
 extern void items_finish(EventItems *items);
 
 /* The ids of an item feature of a catalogue's item (-1: missing); returns how many. */

@@ -102,7 +102,7 @@ take_profile(RowReceiver *receiver, const Datum *values, const bool *isnull)
 
 	if (users->profile_row[user] >= 0)
 		return;
-	row_encode(receiver->reader, NN_PROFILE, values, isnull, row->n, row->id);
+	row_encode(receiver->reader, NN_PROFILE, 0, values, isnull, row->n, row->id);
 	for (int f = 0; f < set->n[NN_PROFILE]; f++)
 		id_column_append(&users->profile[f], users->context, set->f[NN_PROFILE][f].multi,
 						 users->n_profiles, row->id[f], row->n[f]);
@@ -213,7 +213,7 @@ read_windows(Users *users, Sources *sources, const Datum *user, int n)
 	arguments[1] = time_parameter(set, sources->time_type, users->now);
 
 	event_table_reset(table);
-	items_begin(&users->items, session, sources, table, false);
+	items_begin(&users->items, session, sources, table, true, false);
 	memset(users->rows, 0, sizeof(int64) * n);
 	memset(users->start, 0, sizeof(int64) * n);
 	run_by_index(&rows.receiver, arguments);
