@@ -211,7 +211,7 @@ COMMENT ON FUNCTION dupn_create_model(text, regclass, name, name, name[], name[]
 
 CREATE FUNCTION dupn_alter_model(name text, options jsonb) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION dupn_alter_model(text, jsonb) IS 'change options of a model; a null removes one; takes effect with the next training';
+COMMENT ON FUNCTION dupn_alter_model(text, jsonb) IS 'change options of a model; a null removes one; takes effect with the next training, "cache_items" at once';
 
 CREATE FUNCTION dupn_drop_model(name text) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';

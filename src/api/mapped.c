@@ -27,7 +27,7 @@ dupn_prewarm(PG_FUNCTION_ARGS)
 	mapped_sweep();
 	/* the errors of a version that is not there or not ready are image_get's */
 	version = image_get(model, version)->version;
-	PG_RETURN_INT64(image_prewarm(model->id, version));
+	PG_RETURN_INT64(image_prewarm(model->id, version, NULL));
 }
 
 /* ---------------- the view ---------------- */

@@ -43,10 +43,12 @@ typedef struct Scorer
 	float	   *e;				/* [BATCH, X] */
 	float	   *scratch;		/* [BATCH, inner] */
 	float	   *item;			/* [BATCH, width] */
+	const float *kept;			/* [J, width] the same of the whole catalogue, or NULL */
 	float	   *features;		/* [F] */
 	RecordReader record;
 	int		   *attnum;			/* [F] columns of the sample's numbers */
 	CellType   *number;			/* [F] their types */
+	bool		key_only;		/* the row has no candidate column but the item's key */
 	Oid			key_type;		/* of the item's key */
 	Oid			key_base;
 	CellType	key;
@@ -134,6 +136,7 @@ make_scorer(const Served *served, const text *name)
 		scorer->e = MemoryContextAlloc(context, sizeof(float) * BATCH * scorer->head->fields.width);
 		scorer->scratch = MemoryContextAlloc(context, sizeof(float) * BATCH * scorer->head->inner);
 		scorer->item = MemoryContextAlloc(context, sizeof(float) * BATCH * scorer->head->width);
+		scorer->kept = image_item_part(served->image, served->model, t);
 	}
 	return scorer;
 }
@@ -203,7 +206,7 @@ item_parts(const Scorer *scorer, const Served *served, int n)
 {
 	const Session *session = served->image->session;
 
-	while (nn_item_parts(&session->run, scorer->head, n, scorer->e, scorer->scratch, scorer->item) != NN_OK)
+	while (n > 0 && nn_item_parts(&session->run, scorer->head, n, scorer->e, scorer->scratch, scorer->item) != NN_OK)
 		CHECK_FOR_INTERRUPTS();
 }
 
@@ -214,6 +217,13 @@ encode(const Scorer *scorer, const Served *served, const Candidate *candidate, i
 
 	nn_candidate_encode(&session->run, scorer->head, candidate->ids, 0,
 						scorer->e + place * scorer->head->fields.width);
+}
+
+/* The kept part of an item by its place in the catalogue, NULL: there is none. */
+static const float *
+kept_part(const Scorer *scorer, int32 item)
+{
+	return scorer->kept && item >= 0 ? scorer->kept + (size_t) item * scorer->head->width : NULL;
 }
 
 /* ------------------------------------------------------------------------
@@ -229,8 +239,13 @@ match_columns(Scorer *scorer, const Served *served)
 	RecordReader *record = &scorer->record;
 	bool		any = record->rows->item_key > 0;
 
+	scorer->key_only = record->rows->item_key > 0;
 	for (int k = 0; k < task->n_candidate; k++)
-		any = any || record->rows->column[NN_ITEM][task->candidate[k]].attnum > 0;
+		if (record->rows->column[NN_ITEM][task->candidate[k]].attnum > 0)
+		{
+			any = true;
+			scorer->key_only = scorer->key_only && task->candidate[k] == 0;
+		}
 	if (task->n_candidate > 0 && !any)
 	{
 		StringInfoData names;
@@ -301,6 +316,16 @@ dupn_score_record(PG_FUNCTION_ARGS)
 	read_features(scorer);
 	if (task->n_candidate == 0)
 		PG_RETURN_FLOAT4(score(scorer, NULL));
+	if (scorer->kept && scorer->key_only)
+	{
+		RowReader  *rows = scorer->record.rows;
+		int			at = rows->item_key - 1;
+		Cell		key = cell_from_datum(&rows->item_key_type, scorer->record.values[at], scorer->record.isnull[at]);
+		const float *kept = kept_part(scorer, catalogue_find(&served->image->catalogue, key));
+
+		if (kept)
+			PG_RETURN_FLOAT4(score(scorer, kept));
+	}
 	candidate_from_row(served->image, &scorer->record, task->n_candidate, task->candidate,
 					   &scorer->candidate);
 	encode(scorer, served, &scorer->candidate, 0);
@@ -355,9 +380,13 @@ score_key(FunctionCallInfo fcinfo, Oid type)
 	Served	   *served;
 	Scorer	   *scorer = get_key_scorer(fcinfo, &served);
 	Cell		key = key_cell(scorer, served, PG_GETARG_DATUM(2), type);
+	int32		item = catalogue_find(&served->image->catalogue, key);
+	const float *kept = kept_part(scorer, item);
 
-	candidate_from_key(served->image, key, catalogue_find(&served->image->catalogue, key),
-					   scorer->task->n_candidate, scorer->task->candidate, &scorer->candidate);
+	if (kept)
+		PG_RETURN_FLOAT4(score(scorer, kept));
+	candidate_from_key(served->image, key, item, scorer->task->n_candidate, scorer->task->candidate,
+					   &scorer->candidate);
 	encode(scorer, served, &scorer->candidate, 0);
 	item_parts(scorer, served, 1);
 	PG_RETURN_FLOAT4(score(scorer, scorer->item));
@@ -398,23 +427,28 @@ score_keys(FunctionCallInfo fcinfo, Oid type, int16 length, bool by_value, char 
 	for (int first = 0; first < n; first += BATCH)
 	{
 		int			last = Min(first + BATCH, n);
-		int			found = 0;
+		const float *part[BATCH];
+		int			made = 0;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = first; i < last; i++)
 			if (!isnull[i])
 			{
 				Cell		cell = key_cell(scorer, served, key[i], type);
+				int32		item = catalogue_find(&served->image->catalogue, cell);
 
-				candidate_from_key(served->image, cell, catalogue_find(&served->image->catalogue, cell),
-								   scorer->task->n_candidate, scorer->task->candidate, &scorer->candidate);
-				encode(scorer, served, &scorer->candidate, found++);
+				part[i - first] = kept_part(scorer, item);
+				if (part[i - first])
+					continue;
+				candidate_from_key(served->image, cell, item, scorer->task->n_candidate, scorer->task->candidate,
+								   &scorer->candidate);
+				part[i - first] = scorer->item + made * scorer->head->width;
+				encode(scorer, served, &scorer->candidate, made++);
 			}
-		item_parts(scorer, served, found);
-		found = 0;
+		item_parts(scorer, served, made);
 		for (int i = first; i < last; i++)
 			if (!isnull[i])
-				key[i] = Float4GetDatum(score(scorer, scorer->item + scorer->head->width * found++));
+				key[i] = Float4GetDatum(score(scorer, part[i - first]));
 	}
 	PG_RETURN_ARRAYTYPE_P(construct_md_array(key, isnull, ARR_NDIM(keys), ARR_DIMS(keys), ARR_LBOUND(keys),
 											 FLOAT4OID, sizeof(float4), true, TYPALIGN_INT));

@@ -41,7 +41,7 @@ dupn_publish(PG_FUNCTION_ARGS)
 	Model	   *model = owned_model(fcinfo);
 
 	/* rather this call waits for the file than the first user of the version */
-	image_prewarm(model->id, version);
+	image_prewarm(model->id, version, NULL);
 	version_publish(model->name, model->id, version);
 	PG_RETURN_VOID();
 }
@@ -60,7 +60,7 @@ dupn_rollback(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("model \"%s\" has no version that served before", model->name),
 				 errhint("Name a version of the view dupn_versions with dupn_publish.")));
-	image_prewarm(model->id, DatumGetInt32(previous));
+	image_prewarm(model->id, DatumGetInt32(previous), NULL);
 	version_publish(model->name, model->id, DatumGetInt32(previous));
 	PG_RETURN_INT32(DatumGetInt32(previous));
 }

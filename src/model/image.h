@@ -61,6 +61,9 @@ extern void mapped_attach(Mapped *mapped, const VersionRow *row, MappedPart part
 						  MappedMake make, void *argument);
 extern void mapped_detach(Mapped *mapped);
 
+/* For a mapping that goes with a memory context; nothing is mapped yet. */
+extern Mapped *mapped_in(MemoryContext context);
+
 /* For `make`. */
 #define MAPPED_ALIGN	64
 #define MAPPED_TRAILER	64
@@ -90,6 +93,15 @@ extern bool mapped_in_use(const MappedFile *file);
 
 /* Index the bytes of an image that was checked when they were written. */
 extern ModelImage *image_index(const void *data, size_t size, const char *what, MemoryContext context);
+
+/* ---------------- item_parts.c ---------------- */
+
+/*
+ * Map the items' parts of a version, writing them where they are not; check is
+ * called meanwhile.  False: it has none, or the setting leaves no room for them.
+ */
+extern bool items_attach(Mapped *mapped, const VersionRow *row, const ModelImage *image,
+						 void (*check) (void));
 
 /* ---------------- image_json.c ---------------- */
 

@@ -27,10 +27,17 @@
  * What stands in the files
  * ------------------------------------------------------------------------ */
 
+typedef struct Maker
+{
+	const VersionRow *row;
+	void		(*check) (void);	/* called between the parts, or NULL */
+} Maker;
+
 /* Copy the parts of _dupn.weight; they must be what the row says. */
 static void
-write_parts(MappedWriter *writer, const VersionRow *row)
+write_parts(MappedWriter *writer, const Maker *maker)
 {
+	const VersionRow *row = maker->row;
 	Oid			types[] = {INT4OID, INT4OID, INT4OID};
 	int64		bytes = 0;
 	pg_crc32c	crc;
@@ -53,6 +60,8 @@ write_parts(MappedWriter *writer, const VersionRow *row)
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
+		if (maker->check)
+			maker->check();
 		if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
@@ -88,7 +97,8 @@ prepared_offset(const VersionRow *row)
 static void
 make_weights(MappedWriter *writer, void *argument)
 {
-	const VersionRow *row = argument;
+	const Maker *maker = argument;
+	const VersionRow *row = maker->row;
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "dupn check", ALLOCSET_DEFAULT_SIZES);
 	ModelImage *image;
@@ -96,7 +106,7 @@ make_weights(MappedWriter *writer, void *argument)
 	void	   *prepared;
 
 	MemoryContextSwitchTo(context);
-	write_parts(writer, row);
+	write_parts(writer, maker);
 	mapped_align(writer);
 	image = image_open(mapped_written(writer), row->bytes, row->what, context);
 	size = nn_prepared_size(&image->config, &image->layout);
@@ -153,35 +163,15 @@ make_room(void)
 	}
 }
 
-static void
-detach(void *argument)
-{
-	mapped_detach(argument);
-}
-
-/* A mapping that goes with a memory context. */
-static Mapped *
-mapping_in(MemoryContext context)
-{
-	Mapped	   *mapped = MemoryContextAllocZero(context, sizeof(Mapped));
-	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
-
-	mapped->fd = -1;
-	callback->func = detach;
-	callback->arg = mapped;
-	MemoryContextRegisterResetCallback(context, callback);
-	return mapped;
-}
-
+/* Map a version's file and index it, in a context that both go with. */
 static ModelImage *
-attach(const VersionRow *row, const char *model_name)
+open_mapped(const VersionRow *row, const char *model_name, void (*check) (void), MemoryContext context)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn version",
-												  ALLOCSET_DEFAULT_SIZES);
-	Mapped	   *mapped = mapping_in(context);
+	Mapped	   *mapped = mapped_in(context);
+	Maker		maker = {.row = row,.check = check};
 	ModelImage *image;
 
-	mapped_attach(mapped, row, MAPPED_WEIGHTS, row->bytes, make_weights, (void *) row);
+	mapped_attach(mapped, row, MAPPED_WEIGHTS, row->bytes, make_weights, &maker);
 	image = image_index(mapped->data, row->bytes, row->what, context);
 	image->model_id = row->model_id;
 	image->version = row->version;
@@ -190,6 +180,15 @@ attach(const VersionRow *row, const char *model_name)
 	image->prepared = mapped->data + prepared_offset(row);
 	if (mapped->size != prepared_offset(row) + nn_prepared_size(&image->config, &image->layout) + MAPPED_TRAILER)
 		elog(ERROR, "the mapped file of %s has the wrong size", row->what);
+	return image;
+}
+
+static ModelImage *
+attach(const VersionRow *row, const char *model_name)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn version",
+												  ALLOCSET_DEFAULT_SIZES);
+	ModelImage *image = open_mapped(row, model_name, NULL, context);
 
 	make_room();
 	MemoryContextSetParent(context, TopMemoryContext);
@@ -306,19 +305,35 @@ image_get_stamped(int32 model_id, int32 version, int64 fingerprint)
 	return image ? image : attach(&row, model->name);
 }
 
+/* What the system took out of memory comes back while nobody waits. */
+static void
+read_ahead(const void *data, size_t size)
+{
+	(void) madvise(unconstify(void *, data), size, MADV_WILLNEED);
+}
+
 int64
-image_prewarm(int32 model_id, int32 version)
+image_prewarm(int32 model_id, int32 version, void (*check) (void))
 {
 	Model	   *model = model_get_by_id(model_id, false);
+	MemoryContext context;
+	ModelImage *image;
 	VersionRow	row;
-	Mapped		mapped = {.fd = -1};
+	Mapped	   *items;
+	int64		bytes;
 
 	if (!read_version(&row, model->name, model_id, version, true))
 		return 0;
-	mapped_attach(&mapped, &row, MAPPED_WEIGHTS, row.bytes, make_weights, &row);
-
-	/* what the system took out of memory comes back while nobody waits */
-	(void) madvise(unconstify(char *, mapped.data), mapped.size, MADV_WILLNEED);
-	mapped_detach(&mapped);
-	return mapped.size;
+	context = AllocSetContextCreate(CurrentMemoryContext, "dupn prewarm", ALLOCSET_DEFAULT_SIZES);
+	image = open_mapped(&row, model->name, check, context);
+	bytes = prepared_offset(&row) + nn_prepared_size(&image->config, &image->layout) + MAPPED_TRAILER;
+	read_ahead(image->file.data, bytes);
+	items = mapped_in(context);
+	if (model->options.cache_items && items_attach(items, &row, image, check))
+	{
+		read_ahead(items->data, items->size);
+		bytes += items->size;
+	}
+	MemoryContextDelete(context);
+	return bytes;
 }

@@ -222,6 +222,25 @@ mapped_detach(Mapped *mapped)
 	mapped->fd = -1;
 }
 
+static void
+detach(void *argument)
+{
+	mapped_detach(argument);
+}
+
+Mapped *
+mapped_in(MemoryContext context)
+{
+	Mapped	   *mapped = MemoryContextAllocZero(context, sizeof(Mapped));
+	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+
+	mapped->fd = -1;
+	callback->func = detach;
+	callback->arg = mapped;
+	MemoryContextRegisterResetCallback(context, callback);
+	return mapped;
+}
+
 /* ---------------- what is there, and removing it ---------------- */
 
 MappedFile *

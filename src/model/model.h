@@ -228,6 +228,7 @@ typedef struct ModelImage
 	nn_config	config;
 	const float *param;
 	const void *prepared;		/* of nn_prepare; NULL in images from image_open */
+	const char *items;			/* see image_item_part */
 	FeatureSet	set;
 	Relations	relations;		/* as trained; events etc. by name */
 	ImageTask	task[NN_MAX_TASKS];
@@ -261,9 +262,17 @@ extern ModelImage *image_open(const void *data, size_t size, const char *what, M
 /*
  * Make sure that a version's files are there and in memory: ahead of publishing
  * also in state "building".  Their bytes; 0: there is no such version.  Inside
- * a transaction, with a snapshot.
+ * a transaction, with a snapshot; check, unless NULL, is called meanwhile.
  */
-extern int64 image_prewarm(int32 model_id, int32 version);
+extern int64 image_prewarm(int32 model_id, int32 version, void (*check) (void));
+
+/*
+ * item_parts.c: what nn_score takes from an item alone, [J, nn_part_width], for
+ * the items of the catalogue; made where it is not there.  NULL: the model does
+ * not keep them (option "cache_items"), the task has no candidate, or
+ * dupn.max_mapped_size leaves no room.
+ */
+extern const float *image_item_part(ModelImage *image, const Model *model, int task);
 
 /* ---------------- mapped.c: files that every backend maps ---------------- */
 

@@ -94,6 +94,8 @@ static const Option model_table[] = {
 	{"refit", OPTION_BOOL, "whether a last pass learns from what was held out", AT(refit), true},
 	{"seed", OPTION_INT64, "start of the random numbers", AT(seed), 1, 0, LARGEST},
 	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
+
+	{"cache_items", OPTION_BOOL, "whether what scores take from items alone is kept for the whole catalogue, in a mapped file", AT(cache_items), false},
 };
 
 #undef AT

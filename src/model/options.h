@@ -65,6 +65,9 @@ typedef struct ModelOptions
 	bool		refit;			/* true */
 	int64		seed;			/* 1 */
 	int			evaluate_samples;	/* at most this many samples a task are evaluated */
+
+	/* serving */
+	bool		cache_items;	/* false: keep the items' parts of scores in a file */
 } ModelOptions;
 
 typedef struct TaskOptions

@@ -324,7 +324,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 
 	/* the mapped copy is there before anybody asks for it */
 	job_begin();
-	image_prewarm(model->id, version);
+	image_prewarm(model->id, version, job_check);
 	job_commit();
 
 	job_begin();

@@ -91,6 +91,35 @@ is(sql('SELECT version FROM dupn_mapped'), '1', 'publishing a version makes its 
 sql("SELECT dupn_rollback('shop')");
 is(scalar(mapped_files($node)), 2, 'so does going back to one');
 
+# ---- the items' parts of scores ----
+
+my $user = "(SELECT dupn_user_vector(3, 'shop', as_of => '2025-01-01Z') AS v OFFSET 0) u";
+
+# How many items have a score, and how many the one they had before.
+sub same_scores
+{
+	my ($score) = @_;
+	return "SELECT count(a), count(*) FILTER (WHERE abs(a - b) < 1e-5) FROM (SELECT $score AS a, p.score AS b FROM (SELECT item_id, score FROM before OFFSET 0) p, $user) x";
+}
+
+my $by_key = same_scores("dupn_score('click', v, item_id)");
+sql("CREATE TABLE before AS SELECT i AS item_id, dupn_score('click', v, i) AS score FROM generate_series(0, 60) i, $user");
+is(sql('SELECT count(DISTINCT score) > 40, (SELECT sum(item_bytes) FROM dupn_mapped) FROM before'), 't|0', 'scores of items, and nothing of them kept');
+as('keeper', q{SELECT dupn_alter_model('shop', '{"cache_items": true}')});
+is(sql("$by_key; SELECT version, item_bytes > 50 * 4 FROM dupn_mapped WHERE item_bytes > 0"), "61|61\n2|t", 'an option has them kept, by who needs them first');
+is(sql(same_scores("dupn_score('click', v, p)")), '61|61', 'a row with no more than the key uses them, too');
+is(sql(same_scores("(dupn_score('click', v, ARRAY[NULL, item_id]))[2]")), '61|61', 'and an array of keys');
+remove_files();
+is(sql("SELECT dupn_prewarm('shop') = (SELECT bytes FROM dupn_mapped WHERE item_bytes > 0)"), 't', 'prewarm makes both files');
+is(scalar(mapped_files($node)), 2, 'two for one version');
+is(sql($by_key), '61|61', 'with the same content');
+remove_files();
+is(sql("SET dupn.max_mapped_size = '8kB'; $by_key; SELECT sum(item_bytes) FROM dupn_mapped"), "61|61\n0", 'where there is no room, scores are made without');
+as('keeper', q{SELECT dupn_alter_model('shop', '{"cache_items": null}')});
+sql("SELECT dupn_prewarm('shop', 1)");
+is(sql($by_key), '61|61', 'and without the option');
+is(scalar(mapped_files($node)), 2, 'there is one file a version again');
+
 # ---- rights ----
 
 is(as('keeper', $shown), "shop|1|t|t|f\nshop|2|t|t|f", 'the owner sees them');
