@@ -93,6 +93,7 @@ static const Option model_table[] = {
 	{"holdout_min_events", OPTION_INT, "users with fewer events are not judged", AT(holdout_min_events), 1, 1, 1e9},
 	{"refit", OPTION_BOOL, "whether a last pass learns from what was held out", AT(refit), true},
 	{"seed", OPTION_INT64, "start of the random numbers", AT(seed), 1, 0, LARGEST},
+	{"workers", OPTION_INT, "processes that do a job together", AT(workers), 1, 1, 16},
 	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
 
 	{"cache_items", OPTION_BOOL, "whether what scores take from items alone is kept for the whole catalogue, in a mapped file", AT(cache_items), false},

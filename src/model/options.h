@@ -64,6 +64,7 @@ typedef struct ModelOptions
 	int			holdout_min_events; /* users with fewer events are not evaluated */
 	bool		refit;			/* true */
 	int64		seed;			/* 1 */
+	int			workers;		/* 1: processes that do a job together */
 	int			evaluate_samples;	/* at most this many samples a task are evaluated */
 
 	/* serving */

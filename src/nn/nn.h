@@ -400,6 +400,10 @@ typedef struct nn_grad
 } nn_grad;
 
 extern nn_status nn_grad_make(nn_grad *grad, const nn_layout *layout, nn_arena *arena);
+
+/* The same in memory that is clear already, or another process's too: only what
+ * comes from `pointers` is this process's own. */
+extern nn_status nn_grad_find(nn_grad *grad, const nn_layout *layout, nn_arena *memory, nn_arena *pointers);
 extern void nn_grad_clear(nn_grad *grad, const nn_layout *layout);
 
 /* d(sum of task weight * loss) / d parameter, added to grad.  After nn_forward with run->backward. */

@@ -337,34 +337,44 @@ nn_init(const nn_config *config, const nn_layout *layout, float *param, uint64_t
  * ------------------------------------------------------------------------ */
 
 nn_status
-nn_grad_make(nn_grad *grad, const nn_layout *layout, nn_arena *arena)
+nn_grad_find(nn_grad *grad, const nn_layout *layout, nn_arena *memory, nn_arena *pointers)
 {
-	nn_grad		made;
+	nn_grad		found;
 
-	made.n_tables = layout->n - layout->first_table;
-	made.value = nn_arena_floats(arena, layout->floats, 1);
-	made.n_touched = nn_arena_alloc(arena, made.n_tables, sizeof(int64_t));
-	made.touched = nn_arena_alloc(arena, made.n_tables, sizeof(int32_t *));
-	made.mark = nn_arena_alloc(arena, made.n_tables, sizeof(uint8_t *));
-	for (int i = 0; i < made.n_tables; i++)
+	found.n_tables = layout->n - layout->first_table;
+	found.value = nn_arena_floats(memory, layout->floats, 1);
+	found.n_touched = nn_arena_alloc(memory, found.n_tables, sizeof(int64_t));
+	found.touched = nn_arena_alloc(pointers, found.n_tables, sizeof(int32_t *));
+	found.mark = nn_arena_alloc(pointers, found.n_tables, sizeof(uint8_t *));
+	for (int i = 0; i < found.n_tables; i++)
 	{
 		size_t		rows = (size_t) layout->tensor[layout->first_table + i].rows;
-		int32_t    *touched = nn_arena_alloc(arena, rows, sizeof(int32_t));
-		uint8_t    *mark = nn_arena_alloc(arena, rows, 1);
+		int32_t    *touched = nn_arena_alloc(memory, rows, sizeof(int32_t));
+		uint8_t    *mark = nn_arena_alloc(memory, rows, 1);
 
-		if (mark != NULL)
+		if (mark != NULL && found.touched != NULL && found.mark != NULL)
 		{
-			made.touched[i] = touched;
-			made.mark[i] = mark;
-			made.n_touched[i] = 0;
-			memset(mark, 0, rows);
+			found.touched[i] = touched;
+			found.mark[i] = mark;
 		}
 	}
-	*grad = made;
+	*grad = found;
+	if (nn_arena_counts(memory))
+		return NN_OK;
+	NN_TRY(nn_arena_check(memory));
+	return nn_arena_check(pointers);
+}
+
+nn_status
+nn_grad_make(nn_grad *grad, const nn_layout *layout, nn_arena *arena)
+{
+	NN_TRY(nn_grad_find(grad, layout, arena, arena));
 	if (nn_arena_counts(arena))
 		return NN_OK;
-	NN_TRY(nn_arena_check(arena));
 	memset(grad->value, 0, layout->floats * sizeof(float));
+	memset(grad->n_touched, 0, grad->n_tables * sizeof(int64_t));
+	for (int i = 0; i < grad->n_tables; i++)
+		memset(grad->mark[i], 0, (size_t) layout->tensor[layout->first_table + i].rows);
 	return NN_OK;
 }
 

@@ -73,7 +73,7 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 		{
 			const nn_tensor *tensor = &layout->tensor[i];
 
-			add_piece(pieces, NN_F32, trainer->param + tensor->offset, tensor->rank,
+			add_piece(pieces, NN_F32, trainer->steps->param + tensor->offset, tensor->rank,
 					  tensor->rows, tensor->cols, "%s", tensor->name);
 		}
 		for (int g = 0; g < NN_GROUPS; g++)

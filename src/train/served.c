@@ -202,14 +202,21 @@ judge_batch(const Trainer *trainer, int t, const int64 *moments, int n, const nn
 	}
 }
 
-static double
-weight_of(const nn_samples *samples)
+typedef struct Sums
 {
-	double		sum = 0;
+	double		loss[NN_MAX_TASKS];
+	double		weight[NN_MAX_TASKS];
+} Sums;
 
-	for (int s = 0; s < samples->n; s++)
-		sum += samples->weight[s];
-	return sum;
+static void
+add_result(const Trainer *trainer, const StepResult *result, Sums *sums)
+{
+	for (int t = 0; t < trainer->config->n_task; t++)
+	{
+		sums->loss[t] += result->loss[t] * result->samples[t];
+		sums->weight[t] += result->weight[t];
+	}
+	job_check();
 }
 
 double
@@ -220,10 +227,10 @@ served_evaluate(Trainer *trainer, Split split, Judged *judged, double *ratio)
 	int			most = batches_most_views(trainer->batches, BATCH_VIEWS, true);
 	int64	   *batch_moments = palloc(sizeof(int64) * most);
 	int64		capacity[NN_MAX_TASKS] = {0};
-	double		loss[NN_MAX_TASKS] = {0};
-	double		weight[NN_MAX_TASKS] = {0};
+	Sums		sums = {0};
 	double		mean = 0;
 	double		total = 0;
+	StepResult	result;
 	int			n;
 
 	for (int64 next = 0; next < moments->n_of[split]; next += n)
@@ -235,24 +242,26 @@ served_evaluate(Trainer *trainer, Split split, Judged *judged, double *ratio)
 		n = (int) Min(most, moments->n_of[split] - next);
 		memcpy(batch_moments, moments->of[split] + next, sizeof(int64) * n);
 		batch = batches_served(trainer->batches, batch_moments, n);
-		trainer_run(trainer, batch, false, &acts);
-		for (int t = 0; t < n_task; t++)
+		if (judged == NULL)
 		{
-			if (batch->samples[t].n == 0)
-				continue;
-			loss[t] += acts.task[t].loss * batch->samples[t].n;
-			weight[t] += weight_of(&batch->samples[t]);
-			if (judged)
-				judge_batch(trainer, t, batch_moments, n, &acts, &judged[t], &capacity[t]);
+			if (steps_judge(trainer->steps, batch, &result))
+				add_result(trainer, &result, &sums);
+			continue;
 		}
-		job_check();
+		steps_forward(trainer->steps, batch, &acts, &result);
+		add_result(trainer, &result, &sums);
+		for (int t = 0; t < n_task; t++)
+			if (batch->samples[t].n > 0)
+				judge_batch(trainer, t, batch_moments, n, &acts, &judged[t], &capacity[t]);
 	}
+	if (steps_complete(trainer->steps, &result))
+		add_result(trainer, &result, &sums);
 	for (int t = 0; t < n_task; t++)
 	{
 		double		share = trainer->model->task[t].options.weight;
 
-		ratio[t] = weight[t] > 0 ? loss[t] / weight[t] / trainer->constant[split][t] : NAN;
-		if (weight[t] > 0)
+		ratio[t] = sums.weight[t] > 0 ? sums.loss[t] / sums.weight[t] / trainer->constant[split][t] : NAN;
+		if (sums.weight[t] > 0)
 		{
 			mean += share * ratio[t];
 			total += share;

@@ -24,10 +24,10 @@
 #include "storage/proc.h"
 #include "train/job.h"
 #include "train/refresh.h"
+#include "train/step.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 
-#define MOST_WORKERS	16
 #define LOOK_MS			250
 #define FIRST_AREA		(64 * 1024)	/* bytes of the area in the first segment */
 #define MESSAGE_BYTES	1024
@@ -43,6 +43,7 @@ typedef struct Role
 
 static const Role roles[] = {
 	{"refresh", refresh_part},
+	{"train", steps_member},
 	{NULL, NULL}
 };
 
@@ -100,7 +101,7 @@ typedef struct TeamShared
 	char		message[MESSAGE_BYTES];
 	char		hint[MESSAGE_BYTES];
 
-	TeamMember	member[MOST_WORKERS - 1];
+	TeamMember	member[TEAM_MOST - 1];
 } TeamShared;
 
 struct Team
@@ -113,7 +114,7 @@ struct Team
 	int			rank;
 	int			n;				/* of the team */
 	int			n_started;		/* leader: members that were registered */
-	BackgroundWorkerHandle *handle[MOST_WORKERS - 1];
+	BackgroundWorkerHandle *handle[TEAM_MOST - 1];
 	ErrorData  *shortage;		/* leader: of shared memory */
 };
 
@@ -287,7 +288,7 @@ wake(const Team *team)
 
 	if (team->rank > 0)
 		SetLatch(&shared->leader->procLatch);
-	for (int i = 0; i < MOST_WORKERS - 1; i++)
+	for (int i = 0; i < TEAM_MOST - 1; i++)
 		if (shared->member[i].rank > 0 && shared->member[i].rank != team->rank)
 			SetLatch(&shared->member[i].proc->procLatch);
 }
@@ -429,7 +430,7 @@ team_start(const Job *job, const char *role, int workers, Size bytes, Size per_w
 	int			here;
 
 	Assert(my_team == NULL);
-	workers = Min(workers, MOST_WORKERS);
+	workers = Min(workers, TEAM_MOST);
 	if (workers < 2)
 		return NULL;
 	context = AllocSetContextCreate(job->context, "dupn team", ALLOCSET_SMALL_SIZES);

@@ -22,6 +22,8 @@
 
 #include "utils/dsa.h"
 
+#define TEAM_MOST	16			/* processes */
+
 typedef struct Team Team;
 
 /* Shared memory that can grow; itself in shared memory, zero at first. */

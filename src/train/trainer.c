@@ -14,7 +14,6 @@
 
 #include "lib/stringinfo.h"
 #include "model/blas.h"
-#include "nn/arena.h"
 #include "portability/instr_time.h"
 #include "settings.h"
 #include "train/dataset.h"
@@ -39,87 +38,16 @@
  * it the data set moves to files.  Its own size nothing can help, but be said.
  */
 static void
-reserve_memory(Trainer *trainer, size_t size)
+reserve_memory(void *arg, size_t size)
 {
+	Trainer    *trainer = arg;
+
 	if (column_memory_reserve(trainer->data->memory, size) || trainer->memory_noted || dupn_job_memory == 0)
 		return;
 	trainer->memory_noted = true;
 	job_note("the network and the catalogue alone need more memory (%.1f MB) than \"dupn.job_memory\" allows (%.1f MB)",
 			 (MemoryContextMemAllocated(TopMemoryContext, true) + size) / (1024.0 * 1024),
 			 column_memory_limit(trainer->data->memory) / (1024.0 * 1024));
-}
-
-static void
-arena_reserve(Trainer *trainer, nn_arena *arena, size_t size)
-{
-	static const size_t slack = NN_ALIGN;
-
-	if (size > arena->size)
-	{
-		if (arena->base)
-			pfree(*((void **) arena->base - 1));
-		size += size / 4;
-		reserve_memory(trainer, size);
-		{
-			char	   *memory = MemoryContextAllocHuge(trainer->context, add_size(size, 2 * slack));
-
-			/* the chunk's own address lies in front of the aligned base */
-			arena->base = (char *) TYPEALIGN(NN_ALIGN, memory + sizeof(void *));
-			*((void **) arena->base - 1) = memory;
-		}
-		arena->size = size;
-		job_memory();
-	}
-	arena->used = 0;
-}
-
-static void
-check_status(nn_status status)
-{
-	if (status == NN_OK)
-		return;
-	job_check();				/* the reason of NN_ABORTED */
-	if (status == NN_ABORTED)
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("canceling training")));
-	if (status == NN_NOT_FINITE)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("the loss is no longer a finite number"),
-				 errhint("Lower the option \"learning_rate\".")));
-	elog(ERROR, "the network failed: %s", nn_status_text(status));
-}
-
-static void
-run_batch(Trainer *trainer, const nn_batch *batch, const nn_dropout *dropout, bool train, nn_acts *acts)
-{
-	nn_run		run = {.config = trainer->balanced, .layout = trainer->layout, .param = trainer->param,
-	.dropout = dropout, .backward = train, .abort = job_should_stop};
-	nn_arena	count = {0};
-
-	Assert(nn_batch_check(trainer->config, batch) == NN_OK);
-	check_status(nn_forward(&run, batch, &count, acts));
-	if (train)
-		check_status(nn_backward(&run, batch, &count, acts, &trainer->grad));
-	arena_reserve(trainer, &trainer->arena, count.used);
-	check_status(nn_forward(&run, batch, &trainer->arena, acts));
-	if (!isfinite(acts->loss))
-		check_status(NN_NOT_FINITE);
-	if (train)
-		check_status(nn_backward(&run, batch, &trainer->arena, acts, &trainer->grad));
-}
-
-void
-trainer_run(Trainer *trainer, const nn_batch *batch, bool train, nn_acts *acts)
-{
-	const ModelOptions *options = &trainer->model->options;
-	nn_dropout	dropout = {.item = options->dropout, .vector = options->dropout,
-	.hidden = options->hidden_dropout};
-
-	if (train)
-		dropout.seed = nn_random_u64(&trainer->random);
-	run_batch(trainer, batch, train ? &dropout : NULL, train, acts);
 }
 
 char *
@@ -259,7 +187,8 @@ make_network(Trainer *trainer)
 	char		message[256];
 	float	   *scratch;
 	size_t		floats;
-	nn_arena	count = {0};
+	nn_optimizer optimizer;
+	nn_dropout	dropout;
 
 	for (int t = 0; t < model->n_tasks; t++)
 		classes[t] = trainer->data->levels[t].classes;
@@ -291,27 +220,20 @@ make_network(Trainer *trainer)
 	}
 
 	floats = trainer->layout->floats;
-	reserve_memory(trainer, mul_size(sizeof(float), mul_size(options->optimizer == NN_ADAM ? 4 : 3, floats)));
-	trainer->param = MemoryContextAllocHuge(trainer->context, mul_size(sizeof(float), floats));
+	optimizer = (nn_optimizer) {.kind = options->optimizer, .learning_rate = options->learning_rate,
+	.beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .l2 = options->l2, .clip = options->clip};
+	dropout = (nn_dropout) {.item = options->dropout, .vector = options->dropout,
+	.hidden = options->hidden_dropout};
+	trainer->steps = steps_make(trainer->job, trainer->balanced, trainer->layout, &optimizer, &dropout,
+								options->workers, reserve_memory, trainer, trainer->context);
+	reserve_memory(trainer, mul_size(sizeof(float), floats));
 	trainer->best = MemoryContextAllocHuge(trainer->context, mul_size(sizeof(float), floats));
 	scratch = palloc_extended(sizeof(float) * 2 * options->hidden * options->hidden, MCXT_ALLOC_HUGE);
-	nn_init(trainer->config, trainer->layout, trainer->param, (uint64) options->seed, base_rate, scratch);
-	start_values(trainer->data, trainer->moments, trainer->config, trainer->layout, trainer->param);
+	nn_init(trainer->config, trainer->layout, trainer->steps->param, (uint64) options->seed, base_rate, scratch);
+	start_values(trainer->data, trainer->moments, trainer->config, trainer->layout, trainer->steps->param);
 	pfree(scratch);
 	trainer->random = (uint64) options->seed ^ UINT64CONST(0x5deece66d1234567);
 
-	trainer->optimizer = (nn_optimizer) {.kind = options->optimizer, .learning_rate = options->learning_rate,
-	.beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .l2 = options->l2, .clip = options->clip};
-	trainer->optimizer.v = MemoryContextAllocExtended(trainer->context, mul_size(sizeof(float), floats),
-													  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	if (options->optimizer == NN_ADAM)
-		trainer->optimizer.m = MemoryContextAllocExtended(trainer->context, mul_size(sizeof(float), floats),
-														  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	nn_grad_make(&trainer->grad, trainer->layout, &count);
-	arena_reserve(trainer, &trainer->grad_arena, count.used);
-	check_status(nn_grad_make(&trainer->grad, trainer->layout, &trainer->grad_arena));
-	for (int row = 0; row < 2; row++)
-		trainer->trained[row] = palloc0(Max(trainer->layout->n - trainer->layout->first_table, 1));
 	trainer->batches = batches_make(trainer->data, trainer->moments, trainer->config, trainer->layout,
 									trainer->context);
 }
@@ -325,11 +247,11 @@ fill_untrained_rows(Trainer *trainer)
 	for (int i = trainer->layout->first_table; i < trainer->layout->n; i++)
 	{
 		const nn_tensor *tensor = &trainer->layout->tensor[i];
-		float	   *table = trainer->param + tensor->offset;
+		float	   *table = trainer->steps->param + tensor->offset;
 
 		for (int row = 0; row < 2; row++)
 		{
-			if (trainer->trained[row][i - trainer->layout->first_table] || tensor->rows <= ID_FIRST)
+			if (trainer->steps->trained[row][i - trainer->layout->first_table] || tensor->rows <= ID_FIRST)
 				continue;
 			for (int64 c = 0; c < tensor->cols; c++)
 			{
@@ -355,6 +277,7 @@ typedef struct Epoch
 				end;
 	int64		n_moments;		/* of the pass */
 	int64		done;
+	int64		events;			/* of the steps that are complete */
 	int64		pause_every;	/* moments between two calls of pause, 0: never */
 	bool		(*pause) (struct Epoch *epoch, void *arg);	/* true: stop */
 	void	   *arg;
@@ -371,31 +294,44 @@ compare_stretches(const void *a, const void *b)
 	return x->first < y->first ? -1 : x->first > y->first;
 }
 
+/* What came of a step. */
 static void
-train_step(Epoch *epoch, const Stretch *stretches, int n, int64 *events)
+account(Epoch *epoch, const StepResult *result)
+{
+	Trainer    *trainer = epoch->trainer;
+
+	epoch->events += result->events;
+	for (int t = 0; t < trainer->config->n_task; t++)
+	{
+		double		ratio = result->loss[t] / trainer->constant[SPLIT_TRAIN][t];
+
+		/* until the first evaluation a running mean is the best we know */
+		if (result->samples[t] > 0 && !trainer->evaluated)
+			trainer->ratio[t] = isfinite(trainer->ratio[t]) ? 0.95 * trainer->ratio[t] + 0.05 * ratio : ratio;
+	}
+}
+
+static void
+train_step(Epoch *epoch, const Stretch *stretches, int n)
 {
 	Trainer    *trainer = epoch->trainer;
 	nn_batch   *batch = batches_train(trainer->batches, stretches, n, &trainer->random);
-	nn_acts		acts;
+	uint64		seed = nn_random_u64(&trainer->random);
+	StepResult	result;
 
-	*events += batch->offsets[batch->sequences];
 	epoch->done += batch->views;
-	trainer_run(trainer, batch, true, &acts);
-	for (int t = 0; t < trainer->config->n_task; t++)
-	{
-		double		ratio = acts.task[t].loss / trainer->constant[SPLIT_TRAIN][t];
+	if (steps_train(trainer->steps, batch, seed, &result))
+		account(epoch, &result);
+}
 
-		/* until the first evaluation a running mean is the best we know */
-		if (batch->samples[t].n > 0 && !trainer->evaluated)
-			trainer->ratio[t] = isfinite(trainer->ratio[t]) ? 0.95 * trainer->ratio[t] + 0.05 * ratio : ratio;
-	}
-	for (int i = 0; i < trainer->grad.n_tables; i++)
-		for (int row = 0; row < 2; row++)
-			if (trainer->grad.mark[i][row])
-				trainer->trained[row][i] = 1;
-	check_status(nn_optimizer_step(&trainer->optimizer, trainer->layout, trainer->param,
-								   &trainer->grad, NULL));
-	nn_grad_clear(&trainer->grad, trainer->layout);
+/* The parameters are to be looked at. */
+static void
+complete_steps(Epoch *epoch)
+{
+	StepResult	result;
+
+	if (steps_complete(epoch->trainer->steps, &result))
+		account(epoch, &result);
 }
 
 /* The steps of stretches that are sorted by length together, in random order. */
@@ -433,20 +369,23 @@ train_bucket(Epoch *epoch, Stretch *order, int64 n, int most_views)
 	{
 		instr_time	begin,
 					end;
-		int64		events = 0;
+		int64		events = epoch->events;
 		int64		before = epoch->done;
 		double		seconds;
 
 		INSTR_TIME_SET_CURRENT(begin);
-		train_step(epoch, order + step[visit[i]], (int) (step[visit[i] + 1] - step[visit[i]]), &events);
+		train_step(epoch, order + step[visit[i]], (int) (step[visit[i] + 1] - step[visit[i]]));
 		INSTR_TIME_SET_CURRENT(end);
 		INSTR_TIME_SUBTRACT(end, begin);
 		seconds = INSTR_TIME_GET_DOUBLE(end);
 		job_progress(epoch->phase,
 					 epoch->begin + (epoch->end - epoch->begin) * epoch->done / Max(epoch->n_moments, 1),
-					 seconds > 0 ? events / seconds : 0, trainer_ratios_json(trainer));
+					 seconds > 0 ? (epoch->events - events) / seconds : 0, trainer_ratios_json(trainer));
 		if (epoch->pause_every > 0 && before / epoch->pause_every != epoch->done / epoch->pause_every)
+		{
+			complete_steps(epoch);
 			stop = epoch->pause(epoch, epoch->arg);
+		}
 	}
 	pfree(step);
 	pfree(visit);
@@ -483,6 +422,7 @@ train_epoch(Epoch *epoch, int64 n_stretches)
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(context);
 	}
+	complete_steps(epoch);
 	pfree(bucket);
 	return stop;
 }
@@ -519,7 +459,7 @@ evaluate_stop(Epoch *epoch, void *arg)
 		stopper->best = mean;
 		stopper->worse = 0;
 		memcpy(stopper->ratio, trainer->ratio, sizeof(stopper->ratio));
-		memcpy(trainer->best, trainer->param, sizeof(float) * trainer->layout->floats);
+		memcpy(trainer->best, trainer->steps->param, sizeof(float) * trainer->layout->floats);
 	}
 	else
 		stopper->worse++;
@@ -555,9 +495,9 @@ train_epochs(Trainer *trainer)
 		if (!stop)
 			stop = evaluate_stop(&epoch, &stopper);
 		if (e + 1 < options->epochs && !stop)
-			trainer->optimizer.learning_rate *= options->decay;
+			trainer->steps->optimizer.learning_rate *= options->decay;
 	}
-	memcpy(trainer->param, trainer->best, sizeof(float) * trainer->layout->floats);
+	memcpy(trainer->steps->param, trainer->best, sizeof(float) * trainer->layout->floats);
 	memcpy(trainer->ratio, stopper.ratio, sizeof(trainer->ratio));
 }
 
@@ -640,6 +580,7 @@ train_run(Job *job)
 	report(trainer, &metrics);
 	if (model->options.refit)
 		refit(trainer);
+	steps_end(trainer->steps);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, begin);
 	publish_version(trainer, &metrics, INSTR_TIME_GET_DOUBLE(end));

@@ -9,6 +9,7 @@
 #define DUPN_TRAINER_H
 
 #include "train/batches.h"
+#include "train/step.h"
 #include "train/train.h"
 
 typedef struct Trainer
@@ -22,15 +23,10 @@ typedef struct Trainer
 	nn_config  *config;			/* as declared and stored */
 	nn_config  *balanced;		/* each task's weight divided by its constant's loss */
 	nn_layout  *layout;
-	float	   *param;
+	Steps	   *steps;			/* and the parameters */
 	float	   *best;			/* the weights that early stopping keeps */
-	nn_optimizer optimizer;
-	nn_arena	grad_arena;
-	nn_grad		grad;
-	nn_arena	arena;			/* of one step; grows */
 	bool		memory_noted;	/* was it said that it is more than the setting? */
 	Batches    *batches;
-	uint8	   *trained[2];		/* [tables]: was row 0, row 1 ever touched? */
 	uint64		random;
 	double		constant[SPLIT_REPORT + 1][NN_MAX_TASKS];	/* loss of the best constant of training
 															 * data, on each split */
@@ -39,12 +35,6 @@ typedef struct Trainer
 } Trainer;
 
 /* ---------------- trainer.c ---------------- */
-
-/*
- * Forward, and backward into trainer->grad, of a batch.  Errors: cancelled,
- * out_of_memory, data_exception when a loss is not finite.
- */
-extern void trainer_run(Trainer *trainer, const nn_batch *batch, bool train, nn_acts *acts);
 
 /* {"task": ratio, ...} of what is known, for job_progress. */
 extern char *trainer_ratios_json(const Trainer *trainer);
