@@ -61,6 +61,7 @@ CREATE TABLE _dupn.job (
 	loss_ratio		jsonb,			-- per task: 1 is the best constant, nothing learned yet
 	events_per_second float8,
 	phase_seconds	jsonb,
+	workers			int,			-- processes that do it
 	memory_bytes	bigint,			-- the most that the process had
 	spill_bytes		bigint,
 	notes			text[] NOT NULL DEFAULT '{}',
@@ -87,6 +88,7 @@ CREATE TABLE _dupn.version (
 	parameters		bigint,
 	job_id			bigint,
 	seed			bigint,
+	workers			int,			-- that trained it: with the seed and the options, the same weights
 	events			bigint,
 	users			bigint,
 	items			bigint,
@@ -459,7 +461,7 @@ COMMENT ON VIEW dupn_features IS 'how each column of a model is read';
 CREATE VIEW dupn_versions WITH (security_barrier) AS
 SELECT m.name AS model, v.version, v.state, v.version IS NOT DISTINCT FROM m.published AS published,
 	v.created_at, v.cut, v.trained_until, v.events, v.users, v.items, v.parameters, v.bytes,
-	v.seconds AS training_seconds, v.seed, v.kernel, v.job_id, v.options
+	v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
 FROM _dupn.version v JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves';
@@ -475,7 +477,7 @@ SELECT j.job_id, j.model_name AS model, j.action, j.state, j.phase,
 	CASE WHEN j.state OPERATOR(pg_catalog.=) 'running' AND j.progress OPERATOR(pg_catalog.>) 0.02
 		THEN pg_catalog.make_interval(secs => EXTRACT(epoch FROM j.reported_at OPERATOR(pg_catalog.-) j.started_at)::float8
 			OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.-) j.progress) OPERATOR(pg_catalog./) j.progress) END AS time_left,
-	j.phase_seconds, j.memory_bytes, j.spill_bytes,
+	j.phase_seconds, j.workers, j.memory_bytes, j.spill_bytes,
 	-- who was terminated could not say so in the row; a standby does not know the primary's processes
 	CASE WHEN j.state OPERATOR(pg_catalog.=) 'running' AND NOT pg_catalog.pg_is_in_recovery()
 			AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.pid))

@@ -335,7 +335,7 @@ typedef struct VersionFacts
  * A new version of a model in state "building", noted in the job's row: its
  * number.  For jobs: a transaction of its own, so call it outside of one.
  */
-extern int32 version_create(int32 model_id, int64 job_id, int64 seed, Jsonb *options);
+extern int32 version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options);
 
 /*
  * Make a stored version "ready" with its facts and, if asked, let it serve.

@@ -41,6 +41,7 @@ PG_FUNCTION_INFO_V1(dupn_estimate);
 #define FULL_SOFTMAX	50000	/* items; NETWORK.md, Softmax */
 #define NEGATIVES		1024
 #define MOST_CLASSES	1000
+#define ANOTHER_WORKER	0.9		/* of what the first does, on a core of its own */
 #define STEP_VIEWS		256		/* of a step of evaluation, whatever batch_size is */
 #define STEP_LOGITS		(16 * 1024 * 1024)
 #define PROCESS_BYTES	(6.0 * 1024 * 1024) /* catalogs, plans, buffers of columns */
@@ -539,10 +540,11 @@ add_cost(Estimate *e)
 	add_row(e, "parameters", layout->floats, "weights",
 			psprintf("%.0f of them outside of tables", (double) layout->dense_floats));
 
-	epoch = 3 * forward_operations(e, config) / RATE / 60;
+	epoch = 3 * forward_operations(e, config) / RATE / 60 / (1 + ANOTHER_WORKER * (options->workers - 1));
 	add_row(e, "training", three_digits(epoch * options->epochs), "minutes",
-			psprintf("at most: %d epochs of %.1f minutes on one core; mostly it stops earlier",
-					 options->epochs, epoch));
+			psprintf("at most: %d epochs of %.1f minutes on %s; mostly it stops earlier",
+					 options->epochs, epoch,
+					 options->workers == 1 ? "one core" : psprintf("%d cores", options->workers)));
 
 	/*
 	 * Of an item: its entry in the catalogue and its ids, while reading its row
@@ -553,7 +555,7 @@ add_cost(Estimate *e)
 	items = e->items * (CATALOGUE_BYTES + sizeof(int32) * e->set->n[NN_ITEM]) + VALUE_BYTES * vocabulary;
 	raw += e->items * RAW_ITEM_BYTES;
 
-	/* the weights, the best ones, gradients, two moments, and a step */
+	/* the weights, the best ones, gradients, two moments, and a step, of which each worker has a part */
 	network = 5.0 * sizeof(float) * layout->floats + step_bytes(e, config);
 	for (int t = 0; t < config->n_task; t++)
 		if (config->task[t].kind == NN_NEXT_ITEM)
@@ -561,7 +563,9 @@ add_cost(Estimate *e)
 	pairs = pair_bytes(e);
 	needed = PROCESS_BYTES + items + kept + Max(raw, network + pairs);
 	add_row(e, "memory",
-			three_digits(Min(needed, Max(limit_kb * 1024.0, PROCESS_BYTES + items + network)) / (1024 * 1024)), "MB",
+			three_digits((Min(needed, Max(limit_kb * 1024.0, PROCESS_BYTES + items + network)) +
+						  (options->workers - 1) * (PROCESS_BYTES + sizeof(float) * layout->floats)) /
+						 (1024 * 1024)), "MB",
 			needed > limit_kb * 1024.0 ?
 			psprintf("%.0f MB of rows go to temporary files: dupn.job_memory is %d MB",
 					 (raw + kept + pairs) / (1024 * 1024), limit_kb / 1024) : NULL);

@@ -355,6 +355,19 @@ job_memory(void)
 }
 
 void
+job_workers(int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	state_execute("UPDATE _dupn.job SET workers = $2 WHERE job_id OPERATOR(pg_catalog.=) $1",
+				  2, (Oid[]) {INT8OID, INT4OID}, (Datum[]) {Int64GetDatum(worker.job->id), Int32GetDatum(n)},
+				  NULL, NULL, NULL);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+}
+
+void
 job_spilled(int64 bytes)
 {
 	worker.spilled = bytes;
@@ -564,7 +577,7 @@ next_job(bool first)
 	QueryCancelPending = false;
 
 	MemoryContextSwitchTo(context);
-	if (state_execute("UPDATE _dupn.job SET state = 'running', phase = 'starting', pid = pg_catalog.pg_backend_pid(),"
+	if (state_execute("UPDATE _dupn.job SET state = 'running', phase = 'starting', pid = pg_catalog.pg_backend_pid(), workers = 1,"
 					  " started_at = pg_catalog.clock_timestamp(), reported_at = pg_catalog.clock_timestamp()"
 					  " WHERE job_id OPERATOR(pg_catalog.=) (SELECT job_id FROM _dupn.job"
 					  " WHERE state OPERATOR(pg_catalog.=) 'queued' AND model_id OPERATOR(pg_catalog.=) $1"

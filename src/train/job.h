@@ -88,6 +88,9 @@ extern bool job_connect(const JobLaunch *launch);
 /* What this process was told. */
 extern const JobLaunch *job_own_launch(void);
 
+/* So many processes do the job, as its row shows.  Not in a transaction. */
+extern void job_workers(int n);
+
 /* This process does a part of a job as a member of its team. */
 extern void job_join(const Job *job);
 

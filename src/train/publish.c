@@ -319,7 +319,8 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	job_progress("storing", 0.97, 0, trainer_ratios_json(trainer));
 	collect_pieces(trainer, &pieces);
 	metadata = make_metadata(trainer);
-	version = version_create(model->id, trainer->job->id, model->options.seed, model->options_json);
+	version = version_create(model->id, trainer->job->id, model->options.seed,
+							 trainer->steps->workers, model->options_json);
 	image_store(model->id, version, metadata, pieces.piece, pieces.n, job_check);
 
 	/* the mapped copy is there before anybody asks for it */

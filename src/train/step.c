@@ -458,6 +458,7 @@ steps_make(const Job *job, const nn_config *config, const nn_layout *layout,
 							 add_size(TYPEALIGN(NN_ALIGN, sizeof(StepShared)),
 									  params_size(layout, optimizer->kind)),
 							 grad_size(layout, &pointers));
+	steps->workers = steps->team ? team_size(steps->team) : 1;
 	if (steps->team == NULL)
 	{
 		make_alone(steps);
@@ -471,12 +472,6 @@ steps_make(const Job *job, const nn_config *config, const nn_layout *layout,
 	find_shared(steps);
 	team_begin(steps->team);
 	return steps;
-}
-
-int
-steps_workers(const Steps *steps)
-{
-	return steps->team ? team_size(steps->team) : 1;
 }
 
 void

@@ -35,6 +35,7 @@ typedef struct Steps
 	nn_grad    *grad;			/* of each process */
 	uint8	   *trained[2];		/* [tables]: was row 0, row 1 ever touched? */
 
+	int			workers;
 	Team	   *team;			/* NULL: one process */
 	StepShared *shared;
 	nn_part		part;
@@ -59,8 +60,6 @@ typedef struct StepResult
 extern Steps *steps_make(const Job *job, const nn_config *config, const nn_layout *layout,
 						 const nn_optimizer *optimizer, const nn_dropout *dropout, int workers,
 						 StepsReserve reserve, void *reserve_arg, MemoryContext context);
-
-extern int	steps_workers(const Steps *steps);
 
 /*
  * Train on a batch, or take its loss alone; true: *result is of a batch that is

@@ -468,6 +468,7 @@ team_start(const Job *job, const char *role, int workers, Size bytes, Size per_w
 		return NULL;
 	}
 
+	job_workers(team->n);
 	team->shared->n = team->n;
 	team->shared->memory = at;
 	team->memory = address(team, at);

@@ -29,7 +29,7 @@ CREATE FUNCTION task_option(kind text, options text) RETURNS TABLE (sqlstate tex
 -- limits are inside
 SELECT o, r.* FROM unnest(ARRAY[
 	'{"hidden": 1}', '{"hidden": 1024}', '{"max_events": 1000}', '{"learning_rate": 1}', '{"dropout": 0}', '{"dropout": 0.95}',
-	'{"attention": [1, 1024]}', '{"seed": 9007199254740991}', '{"holdout": 0.5}', '{"holdout": "last_event"}',
+	'{"attention": [1, 1024]}', '{"seed": 9007199254740991}', '{"workers": 16}', '{"holdout": 0.5}', '{"holdout": "last_event"}',
 	'{"holdout": "2024-01-01"}', '{"optimizer": "adagrad"}', '{"time": "paper"}', '{"item_encoding": "sum", "item_dim": 64}',
 	'{"encodings": {"price": {"bands": 3}, "kind": {"hash": 2}}}', '{"widths": {"activity": 3}}', '{"hidden": 1e2}', '{}'
 	]) WITH ORDINALITY t (o, n), model_option(o) r ORDER BY n;
@@ -47,7 +47,7 @@ SELECT o, r.* FROM unnest(ARRAY[
 	'{"learning_rate": 2}', '{"decay": 0}', '{"decay": 1.1}', '{"l2": -1}', '{"clip": -1}', '{"batch_size": 0}', '{"epochs": 0}',
 	'{"patience": 0}', '{"holdout": 0}', '{"holdout": 0.9}', '{"holdout": -1}', '{"holdout": 1e400}', '{"holdout": true}',
 	'{"holdout": "yesterday evening"}', '{"holdout": "infinity"}', '{"holdout": "2024-13-01"}', '{"holdout_min_events": 0}',
-	'{"refit": "no"}', '{"cache_items": 1}', '{"seed": -1}', '{"seed": 9007199254740992}', '{"evaluate_samples": 0}',
+	'{"refit": "no"}', '{"cache_items": 1}', '{"seed": -1}', '{"seed": 9007199254740992}', '{"workers": 0}', '{"workers": 17}', '{"evaluate_samples": 0}',
 	'{"encodings": []}', '{"encodings": {"prize": "id"}}', '{"encodings": {"price": "band"}}', '{"encodings": {"price": 5}}',
 	'{"encodings": {"price": {"bands": 1}}}', '{"encodings": {"price": {"bands": 3, "hash": 3}}}', '{"encodings": {"kind": {"hash": 1e9}}}',
 	'{"encodings": {"kind": {"table": "item_id"}}}', '{"encodings": {"kind": "bands"}}', '{"encodings": {"item_id": "bands"}}',
