@@ -23,6 +23,7 @@
 
 #define NN_UNITS 16				/* units of a panel: a multiple of every set's vectors */
 #define NN_PANEL (4 * NN_UNITS) /* columns of a panel of prepared weights */
+#define NN_HALF_ROWS 3			/* sequences that 16-bit weights are for: more are bound by arithmetic */
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define NN_X86

@@ -99,6 +99,7 @@ nn_lstm_serve_forward(const nn_run *run, const nn_batch *batch, int direction,
 	int			panels = nn_lstm_panels(H);
 	size_t		cells = (size_t) panels * NN_UNITS;
 	int64_t		call = rows_of_call(H, 4 * cells);
+	bool		half = run->half && batch->sequences <= NN_HALF_ROWS;
 
 	nn_lstm_pack(batch, direction, &lstm->order);
 	memset(lstm->cell, 0, (size_t) batch->sequences * cells * sizeof(float));
@@ -126,7 +127,7 @@ nn_lstm_serve_forward(const nn_run *run, const nn_batch *batch, int direction,
 			for (int64_t r = row; r < end; r++)
 				lstm->state[i + r - row] = state + order->event[r] * W + direction * H;
 			nn_lstm_step(end - row, H, s > 0 ? (const float *const *) lstm->previous + i : NULL,
-						 run->half ? weights->half : weights->recurrent, run->half, s % 2 == 1,
+						 half ? weights->half : weights->recurrent, half, s % 2 == 1,
 						 lstm->gate + (row - first) * panels * NN_PANEL, lstm->cell + i * cells,
 						 lstm->state + i);
 		}

@@ -38,13 +38,20 @@
 /* A slice of a panel is a vector of each gate; one row's sums: of so many slices, split in so many parts. */
 #define SLICES (NN_UNITS / NN_LANES)
 #define ONE_SLICES (NN_LANES == 16 ? 1 : 2)
-#define ONE_PARTS (NN_LANES == 16 ? 4 : 1)
+#define ONE_PARTS (NN_LANES == 16 ? 4 : 2)
 
 #define UNROLL _Pragma("GCC unroll 16")
 
+/* Stay in a register: reading a line again while it is under way costs as much as reading it. */
+#if defined(NN_X86)
+#define KEEP(v) __asm__("" : "+v" (v))
+#else
+#define KEEP(v) ((void) 0)
+#endif
+
 typedef float lanes __attribute__((vector_size(4 * NN_LANES)));
 typedef float loose_lanes __attribute__((vector_size(4 * NN_LANES), aligned(4), may_alias));
-typedef uint32_t loose_words __attribute__((vector_size(4 * NN_LANES), aligned(4), may_alias));
+typedef uint32_t words __attribute__((vector_size(4 * NN_LANES)));
 
 NN_INLINE lanes
 load(const float *x)
@@ -58,11 +65,11 @@ store(float *x, lanes v)
 	*(loose_lanes *) x = v;
 }
 
-/* Row k + 1 of 16-bit weights */
+/* Row k + 1 of 16-bit weights, from row k */
 NN_INLINE lanes
-load_lower(const float *x)
+lower(lanes v)
 {
-	return (lanes) (*(const loose_words *) x << 16);
+	return (lanes) ((words) v << 16);
 }
 
 /* ------------------------------------------------------------------------
@@ -86,78 +93,70 @@ add_products(const int rows, const float *const *x, int k, const lanes w[4], lan
 NN_INLINE void
 multiply(const int rows, const bool half, int K, const float *const *x, const float *w, lanes (*sum)[4])
 {
-	lanes		v[4];
-	int			k = 0;
-
-	for (; half && k + 1 < K; k += 2, w += NN_PANEL)
+	for (int k = 0; k < K; k += 1 + half, w += NN_PANEL)
 	{
+		lanes		v[4];
+
 		UNROLL for (int g = 0; g < 4; g++)
+		{
 			v[g] = load(w + g * NN_UNITS);
+			if (half || rows < NN_ROWS || NN_ROWS == MOST_ROWS) /* else no register is left */
+				KEEP(v[g]);
+		}
 		add_products(rows, x, k, v, sum);
+		if (!half || k + 1 == K)
+			continue;
 		UNROLL for (int g = 0; g < 4; g++)
-			v[g] = load_lower(w + g * NN_UNITS);
+			v[g] = lower(v[g]);
 		add_products(rows, x, k + 1, v, sum);
 	}
-	for (; k < K; k++, w += NN_PANEL)
-	{
+}
+
+/* A row of ONE_SLICES slices, times x, to one part of the sums; with half also the row in its lower halves */
+NN_INLINE void
+add_row(const bool half, const float *x, const float *w, lanes (*sum)[4], lanes (*other)[4])
+{
+	UNROLL for (int s = 0; s < ONE_SLICES; s++)
 		UNROLL for (int g = 0; g < 4; g++)
-			v[g] = load(w + g * NN_UNITS);
-		add_products(rows, x, k, v, sum);
-	}
+		{
+			lanes		v = load(w + s * NN_LANES + g * NN_UNITS);
+
+			if (half)
+				KEEP(v);
+			sum[s][g] += x[0] * v;
+			if (half)
+				other[s][g] += x[1] * lower(v);
+		}
 }
 
 /* z [4][NN_UNITS] += x [K] times a panel */
 NN_INLINE void
 multiply_one(const bool half, int K, const float *x, const float *panel, float *z)
 {
+	const int	rows = half ? 2 : 1;	/* of x, in a row of the panel */
+	const int	step = half ? ONE_PARTS / 2 : ONE_PARTS;	/* rows of the panel at a time */
+
 	for (int slice = 0; slice < SLICES; slice += ONE_SLICES)
 	{
 		const float *w = panel + slice * NN_LANES;
 		lanes		sum[ONE_PARTS][ONE_SLICES][4] = {0};
 		int			k = 0;
 
-#define ADD(part, offset, row, loads) \
-		UNROLL for (int s = 0; s < ONE_SLICES; s++) \
-			UNROLL for (int g = 0; g < 4; g++) \
-				sum[part][s][g] += x[row] * loads(w + (offset) * NN_PANEL + s * NN_LANES + g * NN_UNITS)
-
-		if (half)
-		{
-			for (; k + 3 < K; k += 4, w += 2 * NN_PANEL)
-			{
-				ADD(0, 0, k, load);
-				ADD(1 % ONE_PARTS, 0, k + 1, load_lower);
-				ADD(2 % ONE_PARTS, 1, k + 2, load);
-				ADD(3 % ONE_PARTS, 1, k + 3, load_lower);
-			}
-			for (; k < K; k += 2, w += NN_PANEL)
-			{
-				ADD(0, 0, k, load);
-				if (k + 1 < K)
-					ADD(1 % ONE_PARTS, 0, k + 1, load_lower);
-			}
-		}
-		else
-		{
-			for (; k + 3 < K; k += 4, w += 4 * NN_PANEL)
-			{
-				ADD(0, 0, k, load);
-				ADD(1 % ONE_PARTS, 1, k + 1, load);
-				ADD(2 % ONE_PARTS, 2, k + 2, load);
-				ADD(3 % ONE_PARTS, 3, k + 3, load);
-			}
-			for (; k < K; k++, w += NN_PANEL)
-				ADD(0, 0, k, load);
-		}
-#undef ADD
+		for (; k + step * rows <= K; k += step * rows, w += step * NN_PANEL)
+			UNROLL for (int p = 0; p < step; p++)
+				add_row(half, x + k + p * rows, w + p * NN_PANEL, sum[p * rows], sum[p * rows + rows - 1]);
+		for (; k + rows <= K; k += rows, w += NN_PANEL)
+			add_row(half, x + k, w, sum[0], sum[rows - 1]);
+		if (k < K)
+			add_row(false, x + k, w, sum[0], NULL);
 		for (int s = 0; s < ONE_SLICES; s++)
 			for (int g = 0; g < 4; g++)
 			{
 				float	   *to = z + (slice + s) * NN_LANES + g * NN_UNITS;
 				lanes		total = load(to);
 
-				UNROLL for (int part = 0; part < ONE_PARTS; part++)
-					total += sum[part][s][g];
+				UNROLL for (int p = 0; p < ONE_PARTS; p++)
+					total += sum[p][s][g];
 				store(to, total);
 			}
 	}
@@ -184,47 +183,52 @@ multiply_rows(const int rows, const bool half, int K, const float *const *x, con
 }
 
 /* The same for rows from 1 to NN_ROWS that are known at run time only. */
-NN_INLINE void
-multiply_panel(int rows, const bool half, int K, const float *const *x, const float *panel,
+static void
+multiply_float(int rows, int K, const float *const *x, const float *panel,
 			   const float *y, size_t ldy, float *z)
 {
 	switch (rows)
 	{
 		case 1:
 			memcpy(z, y, NN_PANEL * sizeof(float));
-			multiply_one(half, K, x[0], panel, z);
+			multiply_one(false, K, x[0], panel, z);
 			break;
 		case 2:
-			multiply_rows(2, half, K, x, panel, y, ldy, z);
+			multiply_rows(2, false, K, x, panel, y, ldy, z);
 			break;
 #if NN_ROWS > 3
 		case 3:
-			multiply_rows(3, half, K, x, panel, y, ldy, z);
+			multiply_rows(3, false, K, x, panel, y, ldy, z);
 			break;
 		case 4:
-			multiply_rows(4, half, K, x, panel, y, ldy, z);
+			multiply_rows(4, false, K, x, panel, y, ldy, z);
 			break;
 		case 5:
-			multiply_rows(5, half, K, x, panel, y, ldy, z);
+			multiply_rows(5, false, K, x, panel, y, ldy, z);
 			break;
 #endif
 		default:
-			multiply_rows(NN_ROWS, half, K, x, panel, y, ldy, z);
+			multiply_rows(NN_ROWS, false, K, x, panel, y, ldy, z);
 	}
 }
 
-static void
-multiply_float(int rows, int K, const float *const *x, const float *panel,
-			   const float *y, size_t ldy, float *z)
-{
-	multiply_panel(rows, false, K, x, panel, y, ldy, z);
-}
-
+/* With 16-bit weights, rows up to NN_HALF_ROWS. */
 static void
 multiply_half(int rows, int K, const float *const *x, const float *panel,
 			  const float *y, size_t ldy, float *z)
 {
-	multiply_panel(rows, true, K, x, panel, y, ldy, z);
+	switch (rows)
+	{
+		case 1:
+			memcpy(z, y, NN_PANEL * sizeof(float));
+			multiply_one(true, K, x[0], panel, z);
+			break;
+		case 2:
+			multiply_rows(2, true, K, x, panel, y, ldy, z);
+			break;
+		default:
+			multiply_rows(NN_HALF_ROWS, true, K, x, panel, y, ldy, z);
+	}
 }
 
 /* ------------------------------------------------------------------------
@@ -320,7 +324,7 @@ NN_KERNEL(panel_score) (int64_t n, int K, const float *x, size_t ldx, int panels
  * divisions for five functions: all are fractions.
  */
 NN_INLINE void
-cell(const float *z, float *c, float *h)
+cell(const float *restrict z, float *restrict c, float *restrict h)
 {
 	for (int j = 0; j < NN_UNITS; j++)
 	{
@@ -341,7 +345,7 @@ cell(const float *z, float *c, float *h)
  * One step of n sequences: from their states before (previous[i] [H]; NULL:
  * zeros) and gate [n, 4H'], what their events alone give, in panel order, to
  * state[i] [H] and c [n, H'].  H' is H rounded up to whole panels, whose c
- * start as zeros.  Every other step takes the panels backwards and finds the
+ * start as zeros.  half: with n up to NN_HALF_ROWS.  Every other step takes the panels backwards and finds the
  * last of the step before in the first cache.
  */
 void
@@ -373,10 +377,12 @@ NN_KERNEL(lstm_step) (int64_t n, int H, const float *const *previous, const floa
 				multiply_float(rows, H, previous + i, recurrent + p * panel, y, 4 * width, z);
 			for (int r = 0; r < rows; r++)
 			{
-				float		h[NN_UNITS];
+				float	   *h = state[i + r] + first;
+				float		part[NN_UNITS];
 
-				cell(z + r * NN_PANEL, c + (size_t) (i + r) * width + first, h);
-				memcpy(state[i + r] + first, h, units * sizeof(float));
+				cell(z + r * NN_PANEL, c + (size_t) (i + r) * width + first, units < NN_UNITS ? part : h);
+				for (int j = 0; units < NN_UNITS && j < units; j++)
+					h[j] = part[j];
 			}
 		}
 	}

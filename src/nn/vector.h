@@ -18,11 +18,12 @@
 
 /*
  * Comparisons of floats may trap in theory, which keeps GCC from vectorising
- * a choice between two values; nothing here looks at the exception flags.
- * Neither option changes a result or the processor's floating point mode.
+ * a choice between two values; nothing here looks at the exception flags.  And
+ * a choice must stay one, not become a path of its own for a constant.  No
+ * option changes a result or the processor's floating point mode.
  */
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize ("tree-vectorize", "no-trapping-math")
+#pragma GCC optimize ("tree-vectorize", "no-trapping-math", "no-thread-jumps")
 #endif
 
 #if defined(__GNUC__)
