@@ -425,8 +425,8 @@ moments_of(const Estimate *e)
 /*
  * The largest step: in training the recurrence with its gradients, over what a
  * stretch's moments share; in evaluation whole windows without gradients, and
- * the scores of all items.  Both: two layers of the attention for each pair of
- * a moment and an event.  A quarter is kept in reserve.
+ * the scores of all items.  Both: the second layer of the attention for each pair
+ * of a moment and an event.  A quarter is kept in reserve.
  */
 static double
 step_bytes(const Estimate *e, const nn_config *config)
@@ -435,7 +435,7 @@ step_bytes(const Estimate *e, const nn_config *config)
 	double		window = e->events > 0 ? e->pairs / e->events : 0;
 	double		last = Min(2 * window, options->max_events);	/* of those held out */
 	double		rows = Min(last, 1.5 * e->events / Max(moments_of(e), 1));
-	double		pair = 2.0 * (config->attention[0] + config->attention[1]);
+	double		pair = 2.0 * config->attention[1];
 	double		columns = 0;
 	double		training;
 	double		serving;
