@@ -2,7 +2,7 @@
 -- and which tables it refuses.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(36);
+SELECT plan(37);
 
 CREATE SCHEMA stored;
 SET search_path = stored, public;
@@ -121,6 +121,14 @@ INSERT INTO arrays VALUES (1, 1, '{1}', NULL), (2, 2, '{1}', NULL), (9999, 2, '{
 CALL dupn_run('stored', 'refresh', '{"target": "arrays", "as_of": "2024-02-01"}');
 SELECT is((SELECT count(*) FROM arrays WHERE version = 2 AND as_of = '2024-02-01' AND cardinality(vector) > 4), 699::bigint, 'an array, a domain and partitions');
 SELECT is((SELECT count(*) FROM arrays), 699::bigint, 'rows without a moment are old');
+
+-- a type that arrays are cast to, as pgvector's is
+CREATE TYPE embedding AS (x real[]);
+CREATE FUNCTION embedding(real[]) RETURNS embedding LANGUAGE sql IMMUTABLE AS 'SELECT ROW($1)::stored.embedding';
+CREATE CAST (real[] AS embedding) WITH FUNCTION embedding(real[]) AS ASSIGNMENT;
+CREATE TABLE embeddings (user_id int, version int, vector embedding, as_of timestamptz, PRIMARY KEY (user_id, version));
+CALL dupn_run('stored', 'refresh', '{"target": "embeddings", "as_of": "2024-02-01"}');
+SELECT is((SELECT count(*) FROM embeddings e JOIN arrays a USING (user_id) WHERE (e.vector).x = a.vector), 699::bigint, 'a type that arrays are cast to');
 
 -- a table holds one model's vectors
 SELECT dupn_create_model('other', events => 'events', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
