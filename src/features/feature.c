@@ -31,6 +31,17 @@ vocabulary_find(const Vocabulary *vocabulary, Cell cell)
 	return ID_UNKNOWN;
 }
 
+void
+vocabulary_prefetch(const Vocabulary *vocabulary, Cell cell)
+{
+	uint64		at = cell_hash(cell) & ((uint64) vocabulary->capacity - 1);
+
+	if (vocabulary->capacity == 0)
+		return;
+	__builtin_prefetch(&vocabulary->keys[at]);
+	__builtin_prefetch(&vocabulary->ids[at]);
+}
+
 /* First band whose upper bound is not below the number. */
 static int32
 band_of(const double *bounds, int n, double number)

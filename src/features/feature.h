@@ -153,6 +153,7 @@ extern void feature_set_vocab(const FeatureSet *set, Feature *feature);
 
 extern int	feature_default_dim(const Feature *feature, bool item_key, bool next_item);
 extern int32 vocabulary_find(const Vocabulary *vocabulary, Cell cell);	/* id, or ID_UNKNOWN */
+extern void vocabulary_prefetch(const Vocabulary *vocabulary, Cell cell);	/* soon to be found */
 
 /* ---------------- vocabulary.c: learning ---------------- */
 

@@ -29,7 +29,9 @@ id_column_append(IdColumn *column, MemoryContext context, bool multi, int64 row,
 		column->values = array_resize(column->values, column->values_capacity, sizeof(int32), context);
 	}
 	/* an empty bag may be the first, when there is no array yet */
-	if (n > 0)
+	if (n == 1)
+		column->values[column->n_values] = ids[0];
+	else if (n > 0)
 		memcpy(column->values + column->n_values, ids, sizeof(int32) * n);
 	column->n_values += n;
 	if (!multi)

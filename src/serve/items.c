@@ -238,6 +238,15 @@ catalogue_ids(const Catalogue *catalogue, int f, bool multi, int32 item, const i
 	return multi ? (int) (feature->offsets[item + 1] - feature->offsets[item]) : 1;
 }
 
+static void
+catalogue_prefetch(const Catalogue *catalogue, int f, bool multi, int32 item)
+{
+	if (multi)
+		__builtin_prefetch(&catalogue->feature[f].offsets[item]);
+	else
+		__builtin_prefetch(&catalogue->feature[f].values[item]);
+}
+
 /*
  * The items of rows that came by key, and the key's own ids.  All at once: the
  * version's tables are large, and their misses should wait for each other as
@@ -251,7 +260,16 @@ find_items(EventItems *items, int64 n)
 	EventTable *table = items->table;
 
 	for (int64 row = 0; row < n; row++)
-		items->item[row] = catalogue_find(&image->catalogue, items->cell[row]);
+		vocabulary_prefetch(&image->catalogue.index, items->cell[row]);
+	for (int64 row = 0; row < n; row++)
+	{
+		int32		item = catalogue_find(&image->catalogue, items->cell[row]);
+
+		items->item[row] = item;
+		for (int f = 0; item >= 0 && f < image->set.n[NN_ITEM]; f++)
+			if (table->later[f])
+				catalogue_prefetch(&image->catalogue, f, image->set.f[NN_ITEM][f].multi, item);
+	}
 	for (int64 row = 0; row < n; row++)
 	{
 		Cell		cell = items->cell[row];

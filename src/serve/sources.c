@@ -198,21 +198,23 @@ session_sources(Session *session, const Model *model)
  * ------------------------------------------------------------------------ */
 
 /*
- * Make the plan for all users, if it is not there or no longer valid.  Without
- * bitmaps, which would read and sort all that a user ever did: the window is
- * the end of a walk along the index.
+ * Make the plan for all users, if it is not there or no longer valid.  Rows of
+ * one user or item are the end of a walk along an index where there is one:
+ * bitmaps would read and sort all that a user ever did, and reading all of a
+ * small table is cheaper than an index only as long as it lies on a disk.
  */
 static void
 plan_once(SPIPlanPtr plan)
 {
+	static const char *const off[] = {"enable_bitmapscan", "enable_seqscan"};
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	int			level;
 
 	if (source->is_valid && source->gplan && source->gplan->is_valid)
 		return;
 	level = NewGUCNestLevel();
-	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	ReleaseCachedPlan(SPI_plan_get_cached_plan(plan), CurrentResourceOwner);
 	AtEOXact_GUC(true, level);
 }
