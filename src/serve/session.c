@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "model/blas.h"
+#include "settings.h"
 #include "utils/memutils.h"
 
 #define ARENA_START ((size_t) 1 << 16)
@@ -113,6 +114,7 @@ session_compute(Session *session, SessionStep step, void *argument)
 {
 	nn_status	status;
 
+	session->run.half = dupn_recurrent_weights == RECURRENT_BFLOAT16;
 	blas_probe();
 	if (session->arena_memory == NULL)
 		grow_arena(session, ARENA_START);

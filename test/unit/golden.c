@@ -286,6 +286,7 @@ run_case(golden *g)
 	nn_arena	arena = {0};
 	nn_grad		grad;
 	float	   *param;
+	void	   *prepared;
 	char	   *json = need(malloc(1 << 16));
 	char	   *scratch = need(malloc(NN_FILE_SCRATCH));
 	char		message[256] = "";
@@ -332,6 +333,16 @@ run_case(golden *g)
 			arena.base = keep(g, arena.size);
 		}
 	}
+	/* once more, as it is served */
+	run.backward = false;
+	run.prepared = prepared = keep(g, nn_prepared_size(&config, &layout));
+	nn_prepare(&config, &layout, param, prepared);
+	arena = (nn_arena) {0};
+	try(g, nn_forward(&run, &batch, &arena, &acts), "serving");
+	arena = (nn_arena) {.base = keep(g, arena.used),.size = arena.used};
+	try(g, nn_forward(&run, &batch, &arena, &acts), "serving");
+	compare_outputs(g, &config, &batch, &acts);
+
 	for (int i = 0; i < layout.n; i++)
 	{
 		char		name[NN_MAX_TENSOR + 8];
