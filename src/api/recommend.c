@@ -11,6 +11,9 @@
 
 #include "catalog/pg_type.h"
 #include "nn/vector.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/supportnodes.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -19,8 +22,10 @@
 PG_FUNCTION_INFO_V1(dupn_recommend_bigint);
 PG_FUNCTION_INFO_V1(dupn_recommend_text);
 PG_FUNCTION_INFO_V1(dupn_recommend_uuid);
+PG_FUNCTION_INFO_V1(dupn_recommend_support);
 
 #define MAX_K	10000
+#define DEFAULT_K	10
 #define BLOCK	4096			/* items whose scores are made before the best are taken */
 #define RUN		64
 
@@ -300,7 +305,7 @@ recommend(FunctionCallInfo fcinfo, Oid type)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	question.k = PG_ARGISNULL(1) ? 10 : PG_GETARG_INT32(1);
+	question.k = PG_ARGISNULL(1) ? DEFAULT_K : PG_GETARG_INT32(1);
 	if (question.k < 1 || question.k > MAX_K)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -349,4 +354,22 @@ PGDLLEXPORT Datum
 dupn_recommend_uuid(PG_FUNCTION_ARGS)
 {
 	return recommend(fcinfo, UUIDOID);
+}
+
+/* For the planner: a call gives k rows, mostly. */
+PGDLLEXPORT Datum
+dupn_recommend_support(PG_FUNCTION_ARGS)
+{
+	Node	   *node = (Node *) PG_GETARG_POINTER(0);
+	SupportRequestRows *request = (SupportRequestRows *) node;
+	Node	   *k;
+
+	if (!IsA(node, SupportRequestRows) || !is_funcclause(request->node))
+		PG_RETURN_POINTER(NULL);
+	k = estimate_expression_value(request->root, lsecond(((FuncExpr *) request->node)->args));
+	if (!IsA(k, Const))
+		PG_RETURN_POINTER(NULL);
+	request->rows = ((Const *) k)->constisnull ? DEFAULT_K :
+		Min(Max(DatumGetInt32(((Const *) k)->constvalue), 1), MAX_K);
+	PG_RETURN_POINTER(request);
 }
