@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(dupn_score_uuids);
 PG_FUNCTION_INFO_V1(dupn_score_user);
 
 #define BATCH	64				/* candidates of an array at a time */
+#define PREFETCHED	16			/* floats of a cache line */
 
 /* What is worked out once for many candidates of one query and task. */
 typedef struct Scorer
@@ -200,7 +201,7 @@ score(const Scorer *scorer, const float *item)
 	return (float4) (scorer->task->kind == NN_BINARY ? 1 / (1 + exp(-logit)) : logit);
 }
 
-/* Of the first n encodings in scorer->e. */
+/* The items' parts of the first n encodings in scorer->e. */
 static void
 item_parts(const Scorer *scorer, const Served *served, int n)
 {
@@ -210,12 +211,14 @@ item_parts(const Scorer *scorer, const Served *served, int n)
 		CHECK_FOR_INTERRUPTS();
 }
 
+/* Of the candidate, at a place in scorer->e. */
 static void
-encode(const Scorer *scorer, const Served *served, const Candidate *candidate, int place)
+encode(const Scorer *scorer, const Served *served, int place)
 {
+	static const int64 row = 0;
 	const Session *session = served->image->session;
 
-	nn_candidate_encode(&session->run, scorer->head, candidate->ids, 0,
+	nn_candidate_encode(&session->run, scorer->head, scorer->candidate.ids, &row, 1,
 						scorer->e + place * scorer->head->fields.width);
 }
 
@@ -328,7 +331,7 @@ dupn_score_record(PG_FUNCTION_ARGS)
 	}
 	candidate_from_row(served->image, &scorer->record, task->n_candidate, task->candidate,
 					   &scorer->candidate);
-	encode(scorer, served, &scorer->candidate, 0);
+	encode(scorer, served, 0);
 	item_parts(scorer, served, 1);
 	PG_RETURN_FLOAT4(score(scorer, scorer->item));
 }
@@ -387,7 +390,7 @@ score_key(FunctionCallInfo fcinfo, Oid type)
 		PG_RETURN_FLOAT4(score(scorer, kept));
 	candidate_from_key(served->image, key, item, scorer->task->n_candidate, scorer->task->candidate,
 					   &scorer->candidate);
-	encode(scorer, served, &scorer->candidate, 0);
+	encode(scorer, served, 0);
 	item_parts(scorer, served, 1);
 	PG_RETURN_FLOAT4(score(scorer, scorer->item));
 }
@@ -410,6 +413,83 @@ dupn_score_uuid(PG_FUNCTION_ARGS)
 	return score_key(fcinfo, UUIDOID);
 }
 
+static inline void
+prefetch(const void *address)
+{
+#ifdef __GNUC__
+	__builtin_prefetch(address);
+#endif
+}
+
+/* Ask memory for what the scorer reads of an item of the catalogue. */
+static void
+prefetch_item(const Scorer *scorer, const Catalogue *catalogue, int32 item)
+{
+	const nn_scorer *head = scorer->head;
+	const float *kept = kept_part(scorer, item);
+
+	if (kept)
+	{
+		for (int i = 0; i < head->width; i += PREFETCHED)
+			prefetch(kept + i);
+		return;
+	}
+	for (int k = 0; k < head->fields.n; k++)
+	{
+		const nn_ids *ids = &catalogue->feature[head->fields.source[k]];
+
+		if (ids->offsets)
+			prefetch(ids->offsets + item);
+		else
+			prefetch(ids->values + item);
+	}
+}
+
+/*
+ * Scores of at most BATCH keys.  Each step asks memory for what the next one
+ * reads, since the items of a large catalogue are in no cache.
+ */
+static void
+score_cells(Scorer *scorer, const Served *served, int n, const Cell *cell, float4 *result)
+{
+	const Session *session = served->image->session;
+	const Catalogue *catalogue = &served->image->catalogue;
+	const nn_scorer *head = scorer->head;
+	const float *part[BATCH];
+	int32		item[BATCH];
+	int64		known[BATCH];	/* items of the catalogue; they are first in scorer->e */
+	int			n_known = 0;
+	int			made;
+
+	for (int i = 0; i < n; i++)
+		vocabulary_prefetch(&catalogue->index, cell[i]);
+	for (int i = 0; i < n; i++)
+	{
+		item[i] = catalogue_find(catalogue, cell[i]);
+		if (item[i] < 0)
+			continue;
+		prefetch_item(scorer, catalogue, item[i]);
+		part[i] = kept_part(scorer, item[i]);
+		if (part[i])
+			continue;
+		part[i] = scorer->item + n_known * head->width;
+		known[n_known++] = item[i];
+	}
+	nn_candidate_encode(&session->run, head, catalogue->feature, known, n_known, scorer->e);
+	made = n_known;
+	for (int i = 0; i < n; i++)
+		if (item[i] < 0)
+		{
+			part[i] = scorer->item + made * head->width;
+			candidate_from_key(served->image, cell[i], -1, head->fields.n, scorer->task->candidate,
+							   &scorer->candidate);
+			encode(scorer, served, made++);
+		}
+	item_parts(scorer, served, made);
+	for (int i = 0; i < n; i++)
+		result[i] = score(scorer, part[i]);
+}
+
 /* An array of keys to an array of scores of the same shape, NULL for NULL. */
 static Datum
 score_keys(FunctionCallInfo fcinfo, Oid type, int16 length, bool by_value, char align)
@@ -424,31 +504,23 @@ score_keys(FunctionCallInfo fcinfo, Oid type, int16 length, bool by_value, char 
 	deconstruct_array(keys, type, length, by_value, align, &key, &isnull, &n);
 	if (n == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
-	for (int first = 0; first < n; first += BATCH)
+	for (int begin = 0; begin < n;)
 	{
-		int			last = Min(first + BATCH, n);
-		const float *part[BATCH];
-		int			made = 0;
+		Cell		cell[BATCH];
+		float4		result[BATCH];
+		int			at[BATCH];
+		int			m = 0;
 
-		CHECK_FOR_INTERRUPTS();
-		for (int i = first; i < last; i++)
-			if (!isnull[i])
+		for (; begin < n && m < BATCH; begin++)
+			if (!isnull[begin])
 			{
-				Cell		cell = key_cell(scorer, served, key[i], type);
-				int32		item = catalogue_find(&served->image->catalogue, cell);
-
-				part[i - first] = kept_part(scorer, item);
-				if (part[i - first])
-					continue;
-				candidate_from_key(served->image, cell, item, scorer->task->n_candidate, scorer->task->candidate,
-								   &scorer->candidate);
-				part[i - first] = scorer->item + made * scorer->head->width;
-				encode(scorer, served, &scorer->candidate, made++);
+				cell[m] = key_cell(scorer, served, key[begin], type);
+				at[m++] = begin;
 			}
-		item_parts(scorer, served, made);
-		for (int i = first; i < last; i++)
-			if (!isnull[i])
-				key[i] = Float4GetDatum(score(scorer, part[i - first]));
+		CHECK_FOR_INTERRUPTS();
+		score_cells(scorer, served, m, cell, result);
+		for (int i = 0; i < m; i++)
+			key[at[i]] = Float4GetDatum(result[i]);
 	}
 	PG_RETURN_ARRAYTYPE_P(construct_md_array(key, isnull, ARR_NDIM(keys), ARR_DIMS(keys), ARR_LBOUND(keys),
 											 FLOAT4OID, sizeof(float4), true, TYPALIGN_INT));

@@ -474,5 +474,6 @@ catalogue_find(const Catalogue *catalogue, Cell key)
 {
 	int32		i = catalogue->n > 0 ? vocabulary_find(&catalogue->index, key) : -1;
 
-	return i >= 0 && i < catalogue->n && catalogue->key[i] == key ? i : -1;
+	/* what is not found reads as an id that an item may have too */
+	return i >= 0 && i < catalogue->n && (i != ID_UNKNOWN || catalogue->key[i] == key) ? i : -1;
 }

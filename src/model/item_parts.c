@@ -54,6 +54,7 @@ make_part(MappedWriter *writer, const Maker *maker, int t, MemoryContext context
 	nn_run		run = {.config = &image->config,.layout = &image->layout,.param = image->param};
 	nn_arena	arena = {0};
 	nn_scorer	scorer;
+	int64		item[BATCH];
 	float	   *e,
 			   *scratch,
 			   *part;
@@ -73,7 +74,8 @@ make_part(MappedWriter *writer, const Maker *maker, int t, MemoryContext context
 		int64		n = Min(BATCH, image->catalogue.n - first);
 
 		for (int64 i = 0; i < n; i++)
-			nn_candidate_encode(&run, &scorer, image->catalogue.feature, first + i, e + i * scorer.fields.width);
+			item[i] = first + i;
+		nn_candidate_encode(&run, &scorer, image->catalogue.feature, item, n, e);
 		if (nn_item_parts(&run, &scorer, n, e, scratch, part) != NN_OK)
 			elog(ERROR, "items' parts of task \"%s\" could not be computed", image->config.task[t].name);
 		mapped_write(writer, part, n * scorer.width * sizeof(float));

@@ -468,9 +468,9 @@ extern nn_status nn_scorer_make(const nn_run *run, int t, nn_arena *arena, nn_sc
 extern nn_status nn_user_part(const nn_run *run, const nn_scorer *scorer, const float *vector,
 							  nn_arena *arena, float *part);
 
-/* e [X] of one candidate; ids: one nn_ids per item feature, row `row`. */
-extern void nn_candidate_encode(const nn_run *run, const nn_scorer *scorer,
-								const nn_ids *ids, int64_t row, float *e);
+/* e [n, X] of candidates; ids: one nn_ids per item feature, rows map[0 .. n). */
+extern void nn_candidate_encode(const nn_run *run, const nn_scorer *scorer, const nn_ids *ids,
+								const int64_t *map, int64_t n, float *e);
 
 /* part [n, width] of candidates e [n, X].  scratch: n * inner floats, where
  * `second` is not NULL. */

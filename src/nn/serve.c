@@ -193,9 +193,10 @@ nn_user_part(const nn_run *run, const nn_scorer *scorer, const float *vector,
 }
 
 void
-nn_candidate_encode(const nn_run *run, const nn_scorer *scorer, const nn_ids *ids, int64_t row, float *e)
+nn_candidate_encode(const nn_run *run, const nn_scorer *scorer, const nn_ids *ids,
+					const int64_t *map, int64_t n, float *e)
 {
-	nn_gather(run->layout, run->param, &scorer->fields, ids, &row, 1, e, scorer->fields.width);
+	nn_gather(run->layout, run->param, &scorer->fields, ids, map, n, e, scorer->fields.width);
 }
 
 /* part [n, width] from e [n, X]; one row as matrix times vector, from the second cache */

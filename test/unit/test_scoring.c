@@ -112,6 +112,7 @@ test_case(const char *name, const char *task)
 			   *inner,
 			   *many,
 			   *one;
+	int64_t		row[SAMPLES];
 	int			X,
 				width,
 				F;
@@ -153,7 +154,8 @@ test_case(const char *name, const char *task)
 	if (X > 0)
 	{
 		for (int s = 0; s < SAMPLES; s++)
-			nn_candidate_encode(&run, &scorer, item, s, e + s * X);
+			row[s] = s;
+		nn_candidate_encode(&run, &scorer, item, row, SAMPLES, e);
 		ok(nn_item_parts(&run, &scorer, SAMPLES, e, inner, many) == NN_OK, "items in one product");
 	}
 	for (int s = 0; s < SAMPLES; s++)
