@@ -63,6 +63,18 @@ extern void dupn_init_materialized_srf(FunctionCallInfo fcinfo);
 #define dupn_lock_held(tag, mode) LockHeldByMe((tag), (mode))
 #endif
 
+/*
+ * In a process that takes and gives back hundreds of MB: chunks of 1 MB and more
+ * are mapped one by one, so that they grow in place and leave no holes.  glibc
+ * would move its own bound up with the first that is freed.
+ */
+#ifdef __GLIBC__
+#include <malloc.h>
+#define dupn_map_large_chunks() ((void) mallopt(M_MMAP_THRESHOLD, 1024 * 1024))
+#else
+#define dupn_map_large_chunks() ((void) 0)
+#endif
+
 /* arrays that may pass 1 GB, zeroed, never of no bytes */
 #define palloc0_array_huge(type, n) \
 	((type *) MemoryContextAllocExtended(CurrentMemoryContext, \

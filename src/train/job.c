@@ -606,6 +606,7 @@ bool
 job_connect(const JobLaunch *launch)
 {
 	worker.launch = *launch;
+	dupn_map_large_chunks();
 
 	/* die lets critical sections finish; SIGINT is what pg_cancel_backend sends */
 	pqsignal(SIGTERM, die);
