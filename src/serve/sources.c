@@ -201,12 +201,13 @@ session_sources(Session *session, const Model *model)
  * Make the plan for all users, if it is not there or no longer valid.  Rows of
  * one user or item are the end of a walk along an index where there is one:
  * bitmaps would read and sort all that a user ever did, and reading all of a
- * small table is cheaper than an index only as long as it lies on a disk.
+ * small table is cheaper than an index only as long as it lies on a disk.  Where
+ * there is no index the plan's cost is as high as if it were worth compiling.
  */
 static void
 plan_once(SPIPlanPtr plan)
 {
-	static const char *const off[] = {"enable_bitmapscan", "enable_seqscan"};
+	static const char *const off[] = {"enable_bitmapscan", "enable_seqscan", "jit"};
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	int			level;
 
