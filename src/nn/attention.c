@@ -50,6 +50,8 @@ nn_attention_carve(const nn_run *run, const nn_batch *batch, nn_arena *arena,
 	nn_projected_carve(run, batch->property, NN_USE_ATTENTION, N, A1, arena, &attention->property);
 	attention->event_part = nn_arena_floats(arena, N, A1);
 	attention->view_part = nn_arena_floats(arena, attention->parts, A1);
+	attention->weight_state = nn_arena_floats(arena, config->W, A1);
+	attention->weight_second = nn_arena_floats(arena, A1, A2);
 	attention->h1 = nn_arena_floats(arena, chunk, A1);
 	attention->h2 = nn_arena_floats(arena, run->backward ? attention->rows : chunk, A2);
 	attention->raw = nn_arena_floats(arena, attention->rows, 1);
@@ -108,15 +110,13 @@ events_forward(const nn_run *run, const nn_batch *batch, nn_attention *attention
 {
 	const nn_config *config = run->config;
 	int			W = config->W,
-				A1 = config->attention[0],
-				ld = config->Pa + W + config->Q + config->U;
+				A1 = config->attention[0];
 	float	   *y = attention->event_part + first * A1;
 
 	memset(y, 0, (size_t) (n * A1) * sizeof(float));
 	for (int64_t i = 0; i < n; i++)
 		nn_projected_add(&attention->property, batch->property, first + i, 0, A1, y + i * A1);
-	return nn_product(run, NN_ABT, n, A1, W, state + first * W, W,
-					  nn_param(run, run->layout->attention_weight[0]) + config->Pa, ld, true, y, A1);
+	return nn_product(run, NN_AB, n, A1, W, state + first * W, W, attention->weight_state, A1, true, y, A1);
 }
 
 /* h1 of the rows [first, end), which stands at the start of attention->h1. */
@@ -155,6 +155,8 @@ scores_forward(const nn_run *run, const nn_batch *batch, nn_attention *attention
 	const float *w0 = nn_param(run, layout->attention_weight[0]);
 
 	NN_TRY(nn_projected_forward(run, batch->property, N, w0, ld, &attention->property));
+	nn_transpose(A1, config->W, w0 + config->Pa, ld, attention->weight_state);
+	nn_transpose(A2, A1, nn_param(run, layout->attention_weight[1]), A1, attention->weight_second);
 	for (int64_t part = 0; part < attention->parts; part++)
 		memcpy(attention->view_part + part * A1, nn_param(run, layout->attention_bias[0]), A1 * sizeof(float));
 	NN_TRY(nn_product(run, NN_ABT, attention->parts, A1, QU, query_profile, QU, w0 + config->Pa + config->W, ld,
@@ -179,8 +181,10 @@ scores_forward(const nn_run *run, const nn_batch *batch, nn_attention *attention
 			}
 		}
 		fill_h1(config, batch, attention, first, end, &view);
-		NN_TRY(nn_dense_forward(run, layout->attention_weight[1], layout->attention_bias[1], end - first,
-								attention->h1, h2));
+		for (int64_t row = 0; row < end - first; row++)
+			memcpy(h2 + row * A2, nn_param(run, layout->attention_bias[1]), A2 * sizeof(float));
+		NN_TRY(nn_product(run, NN_AB, end - first, A2, A1, attention->h1, A1, attention->weight_second, A2,
+						  true, h2, A2));
 		nn_vector_relu((size_t) ((end - first) * A2), h2);
 		NN_TRY(nn_product(run, NN_ABT, end - first, 1, A2, h2, A2,
 						  nn_param(run, layout->attention_weight[2]), A2, false, attention->raw + first, 1));

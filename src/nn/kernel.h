@@ -68,6 +68,9 @@ typedef struct nn_step_rule
 						  const float *bias, const float *last, float *score)) \
 	K(void, lstm_step, (int64_t n, int H, const float *const *previous, const float *recurrent, bool half, \
 						bool backwards, const float *gate, float *c, float *const *state)) \
+	/* tile.c: products in the second cache */ \
+	K(bool, tile_product, (int64_t m, int64_t n, int64_t k, const float *a, int64_t row, int64_t col, \
+						   const float *b, int64_t ldb, bool add, float *c, int64_t ldc)) \
 	/* step.c: the rest of training */ \
 	K(void, step_dropout, (size_t n, uint32_t key, uint32_t at, int32_t threshold, float scale, float *x)) \
 	K(double, step_squares, (size_t n, const float *x)) \
@@ -111,6 +114,7 @@ extern const nn_kernels *nn_kernel; /* in use */
 #define nn_panel_product		nn_kernel->panel_product
 #define nn_panel_score			nn_kernel->panel_score
 #define nn_lstm_step			nn_kernel->lstm_step
+#define nn_tile_product			nn_kernel->tile_product
 #define nn_step_dropout			nn_kernel->step_dropout
 #define nn_step_squares			nn_kernel->step_squares
 #define nn_step_adam			nn_kernel->step_adam

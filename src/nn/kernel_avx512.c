@@ -24,6 +24,7 @@
 #include "cell.c"
 #include "panel.c"
 #include "step.c"
+#include "tile.c"
 #include "vector.c"
 
 #if defined(__clang__)

@@ -194,6 +194,8 @@ typedef struct nn_attention
 	int64_t		parts;			/* rows of view_part: 1 if per_event, else V */
 	nn_projected property;		/* onto the first layer */
 	float	   *event_part;		/* [N, A1] first layer, what depends on the event */
+	float	   *weight_state;	/* [W, A1] the first layer's, transposed */
+	float	   *weight_second;	/* [A1, A2] the second layer's */
 	float	   *view_part;		/* [parts, A1] and what depends on the view, with the bias */
 	float	   *h1;				/* [a chunk of K, A1] */
 	float	   *h2;				/* [K, A2]; a chunk's without backward */

@@ -166,8 +166,10 @@ nn_lstm_forward(const nn_run *run, const nn_batch *batch, int direction,
 
 	nn_lstm_pack(batch, direction, lstm);
 	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
-	nn_transpose(4 * (size_t) H, (size_t) H, nn_param(run, tensors->weight_hidden), lstm->weight_hidden);
-	nn_transpose(4 * (size_t) H, (size_t) E, nn_param(run, tensors->weight_item), lstm->weight_item);
+	nn_transpose(4 * (size_t) H, (size_t) H, nn_param(run, tensors->weight_hidden), (size_t) H,
+				 lstm->weight_hidden);
+	nn_transpose(4 * (size_t) H, (size_t) E, nn_param(run, tensors->weight_item), (size_t) E,
+				 lstm->weight_item);
 	if (tensors->weight_property >= 0)
 		NN_TRY(nn_projected_forward(run, batch->property, lstm->events,
 									nn_param(run, tensors->weight_property), config->Pg, &lstm->property));

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "kernel.h"
 
 /* Between two polls: both are some 20 ms on a slow core. */
 #define MATRIX_FLOP 1e9
@@ -92,7 +93,8 @@ nn_product(const nn_run *run, nn_form form, int64_t m, int64_t n, int64_t k,
 			cblas_sgemv(CblasRowMajor, CblasNoTrans, (int) m, (int) k, 1.0f, a, lda,
 						b, step, beta, c, ldc);
 	}
-	else
+	else if (form == NN_ABT || !nn_tile_product(m, n, k, a, form == NN_ATB ? 1 : lda, form == NN_ATB ? lda : 1,
+												b, ldb, add, c, ldc))
 		cblas_sgemm(CblasRowMajor, form == NN_ATB ? CblasTrans : CblasNoTrans,
 					form == NN_ABT ? CblasTrans : CblasNoTrans,
 					(int) m, (int) n, (int) k, 1.0f, a, lda, b, ldb, beta, c, ldc);
@@ -101,10 +103,10 @@ nn_product(const nn_run *run, nn_form form, int64_t m, int64_t n, int64_t k,
 
 /* In blocks that stay in the first cache. */
 void
-nn_transpose(size_t rows, size_t cols, const float *a, float *transposed)
+nn_transpose(size_t rows, size_t cols, const float *a, size_t ld, float *transposed)
 {
 	for (size_t block = 0; block < rows; block += 16)
 		for (size_t k = 0; k < cols; k++)
 			for (size_t row = block; row < rows && row < block + 16; row++)
-				transposed[k * rows + row] = a[row * cols + k];
+				transposed[k * rows + row] = a[row * ld + k];
 }

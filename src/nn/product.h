@@ -27,7 +27,8 @@ extern nn_status nn_product(const nn_run *run, nn_form form, int64_t m, int64_t 
 							const float *a, int lda, const float *b, int ldb,
 							bool add, float *c, int ldc);
 
-/* a [rows, cols] as transposed [cols, rows] */
-extern void nn_transpose(size_t rows, size_t cols, const float *a, float *transposed);
+/* a [rows, cols], ld floats from one row to the next, as transposed [cols, rows] */
+extern void nn_transpose(size_t rows, size_t cols, const float *a, size_t ld,
+						 float *transposed);
 
 #endif							/* DUPN_NN_PRODUCT_H */

@@ -9,7 +9,8 @@
  *
  *	vocabulary, batch (samples of a step), views (samples of one stretch),
  *	samples/s, GFLOP/s (as if every product of NETWORK.md were taken for every
- *	sample's events once), and its share of the sgemm rate measured beside it.
+ *	sample's events once), and its share of sgemm's rate, taken between steps:
+ *	what else runs on the machine slows both.
  *
  *	training [case ...]		a case is item vocabulary/batch/views, or next/J/S
  *
@@ -169,12 +170,13 @@ measure(const char *name, const char *json, int samples, int views)
 	nn_optimizer optimizer = {.kind = NN_ADAM, .learning_rate = 1e-3f, .beta1 = .9f, .beta2 = .999f,
 	.epsilon = 1e-8f, .l2 = 1e-6f, .clip = 5};
 	float	   *param;
-	double		gemm = sgemm_rate();
-	double		begin,
-				seconds,
-				flop = 0;
+	double		seconds = 0,
+				gemm_seconds = 0,
+				flop = 0,
+				gemm;
 	int64_t		done = 0;
 	uint64_t	step = 0;
+	int			steps = 0;
 
 	if (nn_config_parse(&config, json, strlen(json), message, sizeof(message)) != NN_OK ||
 		nn_layout_make(&layout, &config) != NN_OK)
@@ -200,15 +202,20 @@ measure(const char *name, const char *json, int samples, int views)
 
 	for (int i = 0; i < 2; i++)
 		train_step(&batch[i], step++, param, &grad, &optimizer);
-	begin = now();
-	do
+	(void) sgemm_seconds();
+	while (seconds < SECONDS)
 	{
 		const nn_batch *b = &batch[step % BATCHES];
+		double		begin = now();
 
 		train_step(b, step++, param, &grad, &optimizer);
+		seconds += now() - begin;
+		gemm_seconds += sgemm_seconds();
+		steps++;
 		done += b->views;
 		flop += batch_flop(b);
-	} while ((seconds = now() - begin) < SECONDS);
+	}
+	gemm = 1e-9 * SGEMM_FLOP * steps / gemm_seconds;
 	printf("%s\t%d\t%d\t%.0f\t%.1f\t%.0f %%\n", name, samples, views, (double) done / seconds,
 		   1e-9 * flop / seconds, 100 * 1e-9 * flop / seconds / gemm);
 	fflush(stdout);
