@@ -133,7 +133,7 @@ static const Option refresh_table[] = {
 	{"version", OPTION_INT, "the version that computes them, 0 for the published one", AT(version), 0, 0, INT_MAX},
 	{"as_of", OPTION_TIME, "the moment they are computed for; without it the present, or that of a refresh that was interrupted", AT(as_of)},
 	{"keep_old", OPTION_BOOL, "whether rows of other versions stay", AT(keep_old), false},
-	{"workers", OPTION_INT, "processes that share the users out, at most", AT(workers), 2, 1, 64},
+	{"workers", OPTION_INT, "processes that share the users out, at most", AT(workers), 2, 1, 16},
 };
 
 #define FIELD(base, offset, type)	(*(type *) ((char *) (base) + (offset)))

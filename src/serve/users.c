@@ -4,7 +4,7 @@
  *	  Vectors of many users at one moment
  *
  * Each user's rows are the same index scan as for one user; read in the order
- * of the index across users they would come a quarter sooner, but of a user
+ * of the index across users they would come a fifth sooner, but of a user
  * with a long history all of it would be read.
  *
  *-------------------------------------------------------------------------

@@ -65,7 +65,7 @@ CREATE UNIQUE INDEX ON lacking (version, user_id);
 SELECT is(hint($$SELECT dupn_refresh('stored', 'lacking')$$), 'ALTER TABLE stored.lacking ADD PRIMARY KEY (user_id, version);', 'a key that starts with the version');
 SELECT is(message($$SELECT dupn_refresh('stored', NULL)$$), '22023 a refresh needs the option "target"', 'no table');
 SELECT is(message($$SELECT dupn_refresh('stored', 'vectors', '{"targt": "x"}')$$), '22023 unrecognized option "targt"', 'an option that is none');
-SELECT is(message($$SELECT dupn_refresh('stored', 'vectors', '{"workers": 0}')$$), '22023 option "workers" must be between 1 and 64', 'no workers');
+SELECT is(message($$SELECT dupn_refresh('stored', 'vectors', '{"workers": 0}')$$), '22023 option "workers" must be between 1 and 16', 'no workers');
 SELECT is(message($$SELECT dupn_refresh('stored', 'vectors', '{"as_of": "infinity"}')$$), '22023 option "as_of" must be a finite time', 'no moment');
 SELECT is(message($$SELECT dupn_refresh('stored', 'vectors', '{"version": 7}')$$), '42704 version 7 of model "stored" does not exist', 'no version');
 CREATE ROLE stranger;
