@@ -363,6 +363,12 @@ typedef struct nn_acts
 } nn_acts;
 
 /*
+ * Events of a batch without backward from which on more are no faster, but
+ * take more memory: about 64 users of 100 events.
+ */
+#define NN_BATCH_EVENTS 6400
+
+/*
  * Encode the batch's sequences and compute a user vector per view.  Memory
  * comes from the arena and lives until the caller resets it.  With
  * arena->base NULL nothing is computed and arena->used tells the need of this

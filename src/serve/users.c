@@ -21,7 +21,6 @@
 
 #define GROUP_EVENTS	51200	/* of a group's windows, at most */
 #define GROUP_USERS		512
-#define BATCH_EVENTS	6400	/* of a product of matrices: 33 MB of scratch at the paper's sizes */
 #define KEPT_ARENA		((size_t) 1 << 20)
 
 int
@@ -335,7 +334,7 @@ users_compute(Users *users, void (*check) (void))
 		for (last = first; last < users->n; last++)
 		{
 			events += users->length[order[last]];
-			if (last > first && events > BATCH_EVENTS)
+			if (last > first && events > NN_BATCH_EVENTS)
 				break;
 			add_user(users, order[last], profile);
 		}
