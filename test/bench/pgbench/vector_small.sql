@@ -1,0 +1,2 @@
+\set u random(1, 20000)
+SELECT dupn_user_vector(:u, model => 'small') IS NOT NULL;
