@@ -1,15 +1,73 @@
 -- The table: each figure beside what this machine could do at best in the same
--- run.  A limit is arithmetic at the measured peak, bytes at the measured
--- bandwidth, or bare SQL for the same rows, or the sum of those that must
--- follow one another.
+-- run.  A limit is arithmetic at the measured peak of one core, bytes at its
+-- measured bandwidth, bare SQL for the same rows, or the sum of those.  Figures
+-- that were not taken are left out.
 \set QUIET on
-CREATE TEMP TABLE figure (name text PRIMARY KEY, value float8);
-\copy figure FROM PSTDIN
-CREATE FUNCTION pg_temp.f(text) RETURNS float8 LANGUAGE sql STABLE AS 'SELECT value FROM figure WHERE name = $1';
+CREATE TEMP TABLE taken (name text, value float8);
+\copy taken FROM PSTDIN
+CREATE FUNCTION pg_temp.f(text) RETURNS float8 LANGUAGE sql STABLE AS 'SELECT max(value) FROM taken WHERE name = $1';
+-- milliseconds of so many multiply-adds at the peak
+CREATE FUNCTION pg_temp.ms(float8) RETURNS float8 LANGUAGE sql STABLE AS 'SELECT 2 * $1 / pg_temp.f(''sgemm'') / 1e6';
 
--- Multiply-adds at the sizes of the paper
-SELECT 100 * (512 * (124 + 128) + 384 * 64) + 100 * ((48 + 128) * 128 + 128 * 64 + 64) + 128 * 128 AS vector_mac,
-	1000 * (128 * 124 + 128 * 128 + 128) AS candidates_mac \gset
--- in milliseconds at the peak
-SELECT 2 * :vector_mac / pg_temp.f('machine.gflops') / 1e6 AS vector_ms,
-	2 * :candidates_mac / pg_temp.f('machine.gflops') / 1e6 AS candidates_ms \gset
+WITH size AS (
+	-- multiply-adds at the sizes of the paper: LSTM, attention, attention of the user; candidates; training is forward and twice that
+	SELECT 100 * (512 * (124 + 128) + 384 * 64) + 100 * ((48 + 128) * 128 + 128 * 64 + 64) + 128 * 128 AS vector,
+		50 * (256 * (48 + 64) + 192 * 24) + 50 * ((16 + 64) * 64 + 64 * 32 + 32) AS vector_small,
+		1000 * (128 * 124 + 128 * 128 + 128) AS candidates
+), row (n, figure, value, unit, best, limited_by, target) AS (
+	SELECT 0, 'this core: sgemm', pg_temp.f('sgemm'), 'GFLOP/s', NULL::float8, NULL, NULL FROM size
+	UNION ALL SELECT 1, 'this core: reading memory', pg_temp.f('read'), 'GB/s', NULL, NULL, NULL
+	UNION ALL SELECT 2, 'bare SQL: the 100 rows of a user', pg_temp.f('rows.p50'), 'ms', NULL, NULL, NULL
+	UNION ALL SELECT 3, 'bare SQL: the same from a covering index', pg_temp.f('rows_covering.p50'), 'ms', NULL, NULL, NULL
+	UNION ALL SELECT 4, 'bare SQL: the 1,000 rows of a category', pg_temp.f('products.p50'), 'ms', NULL, NULL, NULL
+	UNION ALL SELECT 10, 'dupn_user_vector, a statement, p50', pg_temp.f('vector.p50'), 'ms',
+		pg_temp.f('rows.p50') + pg_temp.ms(vector), 'bare SQL + sgemm', '0.9 ms' FROM size
+	UNION ALL SELECT 11, '  16-bit recurrent weights', pg_temp.f('vector_bfloat16.p50'), 'ms',
+		pg_temp.f('rows.p50') + pg_temp.ms(vector), 'bare SQL + sgemm', '0.6 ms' FROM size
+	UNION ALL SELECT 12, '  from a covering index', pg_temp.f('vector_covering.p50'), 'ms',
+		pg_temp.f('rows_covering.p50') + pg_temp.ms(vector), 'bare SQL + sgemm', NULL FROM size
+	UNION ALL SELECT 13, '  p99', pg_temp.f('vector.p99'), 'ms', NULL, NULL, NULL
+	UNION ALL SELECT 14, '  small network', pg_temp.f('vector_small.p50'), 'ms',
+		pg_temp.f('rows.p50') + pg_temp.ms(vector_small), 'bare SQL + sgemm', NULL FROM size
+	UNION ALL SELECT 15, '  network alone', pg_temp.f('paper/one/float32') / 1000, 'ms', pg_temp.ms(vector), 'sgemm', NULL FROM size
+	UNION ALL SELECT 16, '  network alone, 16-bit', pg_temp.f('paper/one/bfloat16') / 1000, 'ms', pg_temp.ms(vector), 'sgemm', NULL FROM size
+	UNION ALL SELECT 17, 'p99 with 8 clients / p50 with 2', pg_temp.f('eight_clients.p99') / pg_temp.f('two_clients.p50'), 'x', NULL, NULL, '6 x'
+	UNION ALL SELECT 20, 'request: vector, 1,000 candidates, top 20', pg_temp.f('request.p50'), 'ms',
+		pg_temp.f('rows.p50') + pg_temp.f('products.p50') + pg_temp.ms(vector + candidates), 'bare SQL + sgemm', '1.8 ms' FROM size
+	UNION ALL SELECT 21, '1,000 candidates scored by key', pg_temp.f('score_key.p50'), 'ms',
+		pg_temp.f('products.p50') + pg_temp.ms(candidates), 'bare SQL + sgemm', '0.8 ms' FROM size
+	UNION ALL SELECT 22, '  by row', pg_temp.f('score_row.p50'), 'ms',
+		pg_temp.f('products.p50') + pg_temp.ms(candidates), 'bare SQL + sgemm', '0.8 ms' FROM size
+	UNION ALL SELECT 23, '  as an array', pg_temp.f('score_array.p50'), 'ms', pg_temp.ms(candidates), 'sgemm', '0.8 ms' FROM size
+	UNION ALL SELECT 24, 'dupn_recommend among a million items', pg_temp.f('recommend.p50'), 'ms',
+		496e6 / pg_temp.f('read') / 1e6, '496 MB read', '1.5 x'
+	UNION ALL SELECT 30, 'many users, network alone', pg_temp.f('paper/many/float32'), 'users/s',
+		pg_temp.f('paper/many/float32') / pg_temp.f('paper/many/float32/share'), 'sgemm', '85 %'
+	UNION ALL SELECT 31, '  small network', pg_temp.f('small/many/float32'), 'users/s',
+		pg_temp.f('small/many/float32') / pg_temp.f('small/many/float32/share'), 'sgemm', NULL
+	UNION ALL SELECT 32, 'dupn_refresh of 20,000 users, one worker', pg_temp.f('refresh.1'), 'users/s',
+		1000 / (pg_temp.f('rows.p50') + pg_temp.ms(vector)), 'bare SQL + sgemm', NULL FROM size
+	UNION ALL SELECT 33, '  two workers', pg_temp.f('refresh.2'), 'users/s',
+		2000 / (pg_temp.f('rows.p50') + pg_temp.ms(vector)), 'bare SQL + sgemm', '2,800 users/s' FROM size
+	UNION ALL SELECT 40, 'training, batch 256, no server', pg_temp.f('training.1000000/256/1'), 'samples/s',
+		1000 / pg_temp.ms(3 * vector), 'sgemm', '600 samples/s' FROM size
+	UNION ALL SELECT 41, '  batch 1024', pg_temp.f('training.1000000/1024/1'), 'samples/s',
+		1000 / pg_temp.ms(3 * vector), 'sgemm', '600 samples/s' FROM size
+	UNION ALL SELECT 42, '  20 samples a user', pg_temp.f('training.1000000/1024/20'), 'samples/s',
+		20000 / pg_temp.ms(3 * vector), 'sgemm', '8 x' FROM size
+	UNION ALL SELECT 43, 'training job, one worker', pg_temp.f('train.one.1'), 'samples/s',
+		1000 / pg_temp.ms(3 * vector), 'sgemm', '600 samples/s' FROM size
+	UNION ALL SELECT 44, '  two workers', pg_temp.f('train.one.2'), 'samples/s',
+		2000 / pg_temp.ms(3 * vector), 'sgemm', '1.9 x' FROM size
+	UNION ALL SELECT 45, '  20 samples a user', pg_temp.f('train.twenty.1'), 'samples/s',
+		20000 / pg_temp.ms(3 * vector), 'sgemm', '8 x' FROM size
+	UNION ALL SELECT 50, 'private memory after 1,000 calls', pg_temp.f('private'), 'MiB', NULL, NULL, '2 MiB'
+	UNION ALL SELECT 51, 'first call of a connection', pg_temp.f('first.connection'), 'ms', NULL, NULL, '15 ms'
+	UNION ALL SELECT 52, 'first call after a publish', pg_temp.f('first.publish'), 'ms', NULL, NULL, '50 ms'
+	UNION ALL SELECT 53, '  on a standby', pg_temp.f('first.standby'), 'ms',
+		pg_temp.f('version.bytes') / pg_temp.f('read') / 1e6, 'the version read once', '50 ms'
+)
+SELECT figure, CASE WHEN value < 10 THEN round(value::numeric, 2) WHEN value < 100 THEN round(value::numeric, 1) ELSE round(value::numeric) END AS measured, unit,
+	CASE WHEN best < 10 THEN round(best::numeric, 2) WHEN best < 100 THEN round(best::numeric, 1) ELSE round(best::numeric) END AS best, limited_by,
+	CASE WHEN unit IN ('ms', 'MiB') THEN round((value / best)::numeric, 2) || ' x' ELSE round((100 * value / best)::numeric) || ' %' END AS ratio, target
+FROM row WHERE value IS NOT NULL ORDER BY n;
