@@ -87,6 +87,7 @@ typedef struct MappedFile
 } MappedFile;
 
 extern MappedFile *mapped_list(int *n);
+extern void mapped_remove(int64 fingerprint, int64 bytes);	/* both parts, whoever uses them */
 extern bool mapped_in_use(const MappedFile *file);
 
 /* ---------------- image.c ---------------- */

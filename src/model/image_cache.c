@@ -163,6 +163,12 @@ make_room(void)
 	}
 }
 
+static size_t
+file_size(const VersionRow *row, const ModelImage *image)
+{
+	return prepared_offset(row) + nn_prepared_size(&image->config, &image->layout) + MAPPED_TRAILER;
+}
+
 /* Map a version's file and index it, in a context that both go with. */
 static ModelImage *
 open_mapped(const VersionRow *row, const char *model_name, void (*check) (void), MemoryContext context)
@@ -171,15 +177,24 @@ open_mapped(const VersionRow *row, const char *model_name, void (*check) (void),
 	Maker		maker = {.row = row,.check = check};
 	ModelImage *image;
 
-	mapped_attach(mapped, row, MAPPED_WEIGHTS, row->bytes, make_weights, &maker);
-	image = image_index(mapped->data, row->bytes, row->what, context);
+	for (int attempt = 0;; attempt++)
+	{
+		mapped_attach(mapped, row, MAPPED_WEIGHTS, row->bytes, make_weights, &maker);
+		image = image_index(mapped->data, row->bytes, row->what, context);
+		if (mapped->size == file_size(row, image))
+			break;
+
+		/* of a library that prepares something else under the same number */
+		mapped_detach(mapped);
+		if (attempt > 0)
+			elog(ERROR, "the mapped file of %s has the wrong size", row->what);
+		mapped_remove(row->fingerprint, row->bytes);
+	}
 	image->model_id = row->model_id;
 	image->version = row->version;
 	image->fingerprint = row->fingerprint;
 	image->model_name = MemoryContextStrdup(context, model_name);
 	image->prepared = mapped->data + prepared_offset(row);
-	if (mapped->size != prepared_offset(row) + nn_prepared_size(&image->config, &image->layout) + MAPPED_TRAILER)
-		elog(ERROR, "the mapped file of %s has the wrong size", row->what);
 	return image;
 }
 
@@ -326,7 +341,7 @@ image_prewarm(int32 model_id, int32 version, void (*check) (void))
 		return 0;
 	context = AllocSetContextCreate(CurrentMemoryContext, "dupn prewarm", ALLOCSET_DEFAULT_SIZES);
 	image = open_mapped(&row, model->name, check, context);
-	bytes = prepared_offset(&row) + nn_prepared_size(&image->config, &image->layout) + MAPPED_TRAILER;
+	bytes = file_size(&row, image);
 	read_ahead(image->file.data, bytes);
 	items = mapped_in(context);
 	if (model->options.cache_items && items_attach(items, &row, image, check))

@@ -466,6 +466,18 @@ mapped_attach(Mapped *mapped, const VersionRow *row, MappedPart part, size_t est
 
 /* ---------------- what is no longer needed ---------------- */
 
+void
+mapped_remove(int64 fingerprint, int64 bytes)
+{
+	for (int part = 0; part < lengthof(suffix); part++)
+	{
+		char		path[MAXPGPATH];
+
+		file_path(path, fingerprint, bytes, part);
+		(void) unlink(path);
+	}
+}
+
 /* Files of versions that this transaction drops. */
 typedef struct Dropped
 {
@@ -483,13 +495,7 @@ remove_dropped(XactEvent event, void *argument)
 	{
 		case XACT_EVENT_COMMIT:
 			for (Dropped *version = dropped; version; version = version->next)
-				for (int part = 0; part < lengthof(suffix); part++)
-				{
-					char		path[MAXPGPATH];
-
-					file_path(path, version->fingerprint, version->bytes, part);
-					(void) unlink(path);
-				}
+				mapped_remove(version->fingerprint, version->bytes);
 			dropped = NULL;
 			break;
 		case XACT_EVENT_ABORT:
