@@ -7,6 +7,9 @@
  */
 #include "model/image.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 
 #include "access/xact.h"
@@ -115,6 +118,11 @@ make_weights(MappedWriter *writer, void *argument)
 	mapped_write(writer, prepared, size);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
+
+#ifdef __GLIBC__
+	/* having seen parts of 4 MB come and go, it would keep as much */
+	(void) malloc_trim(0);
+#endif
 }
 
 /* ------------------------------------------------------------------------

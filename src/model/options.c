@@ -96,6 +96,7 @@ static const Option model_table[] = {
 	{"workers", OPTION_INT, "processes that do a job together", AT(workers), 1, 1, 16},
 	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
 
+	{"publish", OPTION_BOOL, "whether a trained version serves at once, or waits for dupn_publish", AT(publish), true},
 	{"cache_items", OPTION_BOOL, "whether what scores take from items alone is kept for the whole catalogue, in a mapped file", AT(cache_items), false},
 };
 

@@ -68,6 +68,7 @@ typedef struct ModelOptions
 	int			evaluate_samples;	/* at most this many samples a task are evaluated */
 
 	/* serving */
+	bool		publish;		/* true: a trained version serves at once */
 	bool		cache_items;	/* false: keep the items' parts of scores in a file */
 } ModelOptions;
 

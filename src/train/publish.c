@@ -246,7 +246,7 @@ say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics)
 	StringInfoData sentence;
 
 	initStringInfo(&sentence);
-	appendStringInfo(&sentence, "version %d published", version);
+	appendStringInfo(&sentence, "version %d %s", version, trainer->model->options.publish ? "published" : "stored");
 	for (int t = 0; t < trainer->config->n_task; t++)
 	{
 		const char *name = trainer->config->task[t].name;
@@ -330,7 +330,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 
 	job_begin();
 	store_metrics(trainer, version, metrics);
-	version_finish(model->id, version, &facts, true);
+	version_finish(model->id, version, &facts, model->options.publish);
 	job_commit();
 	say_what_came(trainer, version, metrics);
 }

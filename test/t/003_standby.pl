@@ -44,6 +44,19 @@ is($standby->safe_psql('shop', "SELECT dupn_prewarm('shop') = (SELECT bytes FROM
 is_deeply([ mapped_files($standby) ], [ mapped_files($primary) ], 'the same as on the primary');
 is(answers($standby, 'shop', 'shop'), $second, 'and serves on the standby as soon as it is replayed');
 
+# A version may be there, and mapped, before it serves.
+$primary->safe_psql('shop', qq{CALL dupn_run('shop', 'train', '{"seed": 3, "publish": false}')});
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
+is($standby->safe_psql('shop', 'SELECT version, published FROM dupn_versions ORDER BY version'), "1|f\n2|t\n3|f", 'a version that waits');
+is(answers($standby, 'shop', 'shop'), $second, 'does not serve');
+is($standby->safe_psql('shop', "SELECT dupn_prewarm('shop', 3) > 0; SELECT max(version) FROM dupn_mapped"), "t\n3", 'but may be mapped on the standby');
+$primary->safe_psql('shop', "SELECT dupn_publish('shop', 3)");
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
+my $third = answers($standby, 'shop', 'shop');
+isnt($third, $second, 'until it is published');
+is($third, answers($primary, 'shop', 'shop'), 'here and there');
+$second = $third;
+
 # ---- what writes is refused ----
 
 my @refused = (
@@ -77,7 +90,7 @@ is(answers($standby, 'shop', 'shop'), $second, 'the new primary answers');
 is($standby->safe_psql('shop', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dupn job'"), '0', 'no old job goes on or starts');
 unlike(slurp_file($standby->logfile), qr/dupn: job/, 'and none did');
 $standby->safe_psql('shop', "CALL dupn_run('shop')");
-is($standby->safe_psql('shop', 'SELECT job_id, state FROM dupn_jobs ORDER BY job_id'), "1|done\n2|done\n3|failed\n"
+is($standby->safe_psql('shop', 'SELECT job_id, state FROM dupn_jobs ORDER BY job_id'), "1|done\n2|done\n3|done\n4|failed\n"
 	  . $standby->safe_psql('shop', 'SELECT max(job_id) FROM dupn_jobs') . '|done', 'training works, and the dead job is told to have failed');
 is($standby->safe_psql('shop', 'SELECT published_version = (SELECT max(version) FROM dupn_versions) FROM dupn_models'), 't', 'the new version serves');
 is($standby->safe_psql('shop', "SELECT count(*) FROM dupn_versions WHERE state = 'building'"), '0', 'nothing unfinished remains');
