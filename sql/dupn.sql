@@ -166,16 +166,16 @@ SELECT pg_catalog.pg_extension_config_dump('_dupn.refresh', '');
 CREATE TYPE dupn_vector;
 
 CREATE FUNCTION dupn_vector_in(cstring) RETURNS dupn_vector
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 3000 AS 'MODULE_PATHNAME';
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 12000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_vector_in(cstring) IS 'I/O';
 CREATE FUNCTION dupn_vector_out(dupn_vector) RETURNS cstring
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2000 AS 'MODULE_PATHNAME';
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 8000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_vector_out(dupn_vector) IS 'I/O';
 CREATE FUNCTION dupn_vector_recv(internal) RETURNS dupn_vector
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME';
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 800 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_vector_recv(internal) IS 'I/O';
 CREATE FUNCTION dupn_vector_send(dupn_vector) RETURNS bytea
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME';
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 800 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_vector_send(dupn_vector) IS 'I/O';
 
 CREATE TYPE dupn_vector (
@@ -186,7 +186,7 @@ CREATE TYPE dupn_vector (
 COMMENT ON TYPE dupn_vector IS 'a user vector with the version and the time it belongs to';
 
 CREATE FUNCTION dupn_vector_floats(dupn_vector) RETURNS real[]
-	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME';
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 800 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_vector_floats(dupn_vector) IS 'the floats of a vector; also a cast';
 CREATE CAST (dupn_vector AS real[]) WITH FUNCTION dupn_vector_floats(dupn_vector) AS ASSIGNMENT;
 COMMENT ON CAST (dupn_vector AS real[]) IS 'the floats of a vector';
@@ -270,38 +270,38 @@ CREATE FUNCTION dupn_drop_version(model text, version int) RETURNS void
 COMMENT ON FUNCTION dupn_drop_version(text, int) IS 'drop a version that does not serve';
 
 ------------------------------------------------------------------------------
--- Answers.  A COST of 1 is cpu_operator_cost, some 10 ns on the machine that the
--- costs were measured on, at the sizes of the paper: 100 events, 128 wide, for
--- dupn_recommend 200,000 items, for an array of keys 1,000 of them.
+-- Answers.  A COST of 1 is cpu_operator_cost: adding two integers, 2.3 ns on the
+-- machine that the costs were measured on, at the sizes of the paper: 100 events,
+-- 128 wide, for dupn_recommend 200,000 items, for an array of keys 1,000 of them.
 ------------------------------------------------------------------------------
 
 CREATE FUNCTION dupn_user_vector(user_id bigint, model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL) RETURNS dupn_vector
-	LANGUAGE C STABLE PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'dupn_user_vector_bigint';
+	LANGUAGE C STABLE PARALLEL SAFE COST 300000 AS 'MODULE_PATHNAME', 'dupn_user_vector_bigint';
 COMMENT ON FUNCTION dupn_user_vector(bigint, text, jsonb, timestamptz, int) IS 'the vector of a user';
 CREATE FUNCTION dupn_user_vector(user_id text, model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL) RETURNS dupn_vector
-	LANGUAGE C STABLE PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'dupn_user_vector_text';
+	LANGUAGE C STABLE PARALLEL SAFE COST 300000 AS 'MODULE_PATHNAME', 'dupn_user_vector_text';
 COMMENT ON FUNCTION dupn_user_vector(text, text, jsonb, timestamptz, int) IS 'the vector of a user';
 CREATE FUNCTION dupn_user_vector(user_id uuid, model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL) RETURNS dupn_vector
-	LANGUAGE C STABLE PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'dupn_user_vector_uuid';
+	LANGUAGE C STABLE PARALLEL SAFE COST 300000 AS 'MODULE_PATHNAME', 'dupn_user_vector_uuid';
 COMMENT ON FUNCTION dupn_user_vector(uuid, text, jsonb, timestamptz, int) IS 'the vector of a user';
 
 CREATE FUNCTION dupn_user_vectors(users bigint[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (user_id bigint, vector dupn_vector)
-	LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_bigint';
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_bigint';
 COMMENT ON FUNCTION dupn_user_vectors(bigint[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
 CREATE FUNCTION dupn_user_vectors(users text[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (user_id text, vector dupn_vector)
-	LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_text';
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_text';
 COMMENT ON FUNCTION dupn_user_vectors(text[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
 CREATE FUNCTION dupn_user_vectors(users uuid[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (user_id uuid, vector dupn_vector)
-	LANGUAGE C STABLE PARALLEL SAFE COST 1000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_uuid';
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_uuid';
 COMMENT ON FUNCTION dupn_user_vectors(uuid[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
 
 CREATE FUNCTION dupn_recommend_support(internal) RETURNS internal
@@ -310,84 +310,84 @@ COMMENT ON FUNCTION dupn_recommend_support(internal) IS 'planner support: rows';
 CREATE FUNCTION dupn_recommend(user_id bigint, k int DEFAULT 10, exclude_seen boolean DEFAULT false,
 		context jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL, model text DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (item text, score real)
-	LANGUAGE C STABLE PARALLEL SAFE COST 500000 ROWS 10 SUPPORT dupn_recommend_support AS 'MODULE_PATHNAME', 'dupn_recommend_bigint';
+	LANGUAGE C STABLE PARALLEL SAFE COST 2000000 ROWS 10 SUPPORT dupn_recommend_support AS 'MODULE_PATHNAME', 'dupn_recommend_bigint';
 COMMENT ON FUNCTION dupn_recommend(bigint, int, boolean, jsonb, timestamptz, text, int) IS 'the k items a user will most likely take next';
 CREATE FUNCTION dupn_recommend(user_id text, k int DEFAULT 10, exclude_seen boolean DEFAULT false,
 		context jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL, model text DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (item text, score real)
-	LANGUAGE C STABLE PARALLEL SAFE COST 500000 ROWS 10 SUPPORT dupn_recommend_support AS 'MODULE_PATHNAME', 'dupn_recommend_text';
+	LANGUAGE C STABLE PARALLEL SAFE COST 2000000 ROWS 10 SUPPORT dupn_recommend_support AS 'MODULE_PATHNAME', 'dupn_recommend_text';
 COMMENT ON FUNCTION dupn_recommend(text, int, boolean, jsonb, timestamptz, text, int) IS 'the k items a user will most likely take next';
 CREATE FUNCTION dupn_recommend(user_id uuid, k int DEFAULT 10, exclude_seen boolean DEFAULT false,
 		context jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL, model text DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (item text, score real)
-	LANGUAGE C STABLE PARALLEL SAFE COST 500000 ROWS 10 SUPPORT dupn_recommend_support AS 'MODULE_PATHNAME', 'dupn_recommend_uuid';
+	LANGUAGE C STABLE PARALLEL SAFE COST 2000000 ROWS 10 SUPPORT dupn_recommend_support AS 'MODULE_PATHNAME', 'dupn_recommend_uuid';
 COMMENT ON FUNCTION dupn_recommend(uuid, int, boolean, jsonb, timestamptz, text, int) IS 'the k items a user will most likely take next';
 
 CREATE FUNCTION dupn_attention(user_id bigint, model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (occurred_at timestamptz, item text, behavior text, weight real, rank int)
-	LANGUAGE C STABLE PARALLEL SAFE COST 100000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_attention_bigint';
+	LANGUAGE C STABLE PARALLEL SAFE COST 300000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_attention_bigint';
 COMMENT ON FUNCTION dupn_attention(bigint, text, jsonb, timestamptz, int) IS 'which behaviours a user''s vector looks at';
 CREATE FUNCTION dupn_attention(user_id text, model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (occurred_at timestamptz, item text, behavior text, weight real, rank int)
-	LANGUAGE C STABLE PARALLEL SAFE COST 100000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_attention_text';
+	LANGUAGE C STABLE PARALLEL SAFE COST 300000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_attention_text';
 COMMENT ON FUNCTION dupn_attention(text, text, jsonb, timestamptz, int) IS 'which behaviours a user''s vector looks at';
 CREATE FUNCTION dupn_attention(user_id uuid, model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (occurred_at timestamptz, item text, behavior text, weight real, rank int)
-	LANGUAGE C STABLE PARALLEL SAFE COST 100000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_attention_uuid';
+	LANGUAGE C STABLE PARALLEL SAFE COST 300000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_attention_uuid';
 COMMENT ON FUNCTION dupn_attention(uuid, text, jsonb, timestamptz, int) IS 'which behaviours a user''s vector looks at';
 
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, candidate record) RETURNS real
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME', 'dupn_score_record';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_record';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, record) IS 'score of a candidate row: a probability for binary tasks';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_id bigint) RETURNS real
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME', 'dupn_score_bigint';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_bigint';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, bigint) IS 'score of an item given by its key';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_id text) RETURNS real
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME', 'dupn_score_text';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_text';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, text) IS 'score of an item given by its key';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_id uuid) RETURNS real
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME', 'dupn_score_uuid';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_uuid';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, uuid) IS 'score of an item given by its key';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_ids bigint[]) RETURNS real[]
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'dupn_score_bigints';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 500000 AS 'MODULE_PATHNAME', 'dupn_score_bigints';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, bigint[]) IS 'scores of many items given by their keys, in one product';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_ids text[]) RETURNS real[]
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'dupn_score_texts';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 500000 AS 'MODULE_PATHNAME', 'dupn_score_texts';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, text[]) IS 'scores of many items given by their keys, in one product';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_ids uuid[]) RETURNS real[]
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100000 AS 'MODULE_PATHNAME', 'dupn_score_uuids';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 500000 AS 'MODULE_PATHNAME', 'dupn_score_uuids';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, uuid[]) IS 'scores of many items given by their keys, in one product';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector) RETURNS real
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 200 AS 'MODULE_PATHNAME', 'dupn_score_user';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_user';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector) IS 'probability of a binary task without a candidate';
 
 CREATE FUNCTION dupn_classify(task text, vector dupn_vector)
 	RETURNS TABLE (class text, probability real)
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 ROWS 7 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 2000 ROWS 7 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_classify(text, dupn_vector) IS 'probabilities of a multiclass task''s classes, most likely first';
 
 CREATE FUNCTION dupn_item_vector(candidate record, model text DEFAULT NULL, version int DEFAULT NULL) RETURNS real[]
-	LANGUAGE C STABLE PARALLEL SAFE COST 300 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE PARALLEL SAFE COST 800 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_item_vector(record, text, int) IS 'an item''s vector and bias for retrieval by inner product';
 
 CREATE FUNCTION dupn_retrieval_vector(vector dupn_vector) RETURNS real[]
-	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 500 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 2000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_retrieval_vector(dupn_vector) IS 'a user''s query for retrieval by inner product with dupn_item_vector';
 
 CREATE FUNCTION dupn_embed_step(internal, record) RETURNS internal
-	LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE PARALLEL SAFE COST 400 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_embed_step(internal, record) IS 'aggregate transition';
 CREATE FUNCTION dupn_embed_step(internal, record, text) RETURNS internal
-	LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE PARALLEL SAFE COST 400 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_embed_step(internal, record, text) IS 'aggregate transition';
 CREATE FUNCTION dupn_embed_step(internal, record, text, jsonb) RETURNS internal
-	LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE PARALLEL SAFE COST 400 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_embed_step(internal, record, text, jsonb) IS 'aggregate transition';
 CREATE FUNCTION dupn_embed_step(internal, record, text, jsonb, timestamptz) RETURNS internal
-	LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE PARALLEL SAFE COST 400 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_embed_step(internal, record, text, jsonb, timestamptz) IS 'aggregate transition';
 CREATE FUNCTION dupn_embed_combine(internal, internal) RETURNS internal
 	LANGUAGE C STABLE PARALLEL SAFE COST 500 AS 'MODULE_PATHNAME';
@@ -399,7 +399,7 @@ CREATE FUNCTION dupn_embed_deserialize(bytea, internal) RETURNS internal
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 500 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_embed_deserialize(bytea, internal) IS 'aggregate deserialize';
 CREATE FUNCTION dupn_embed_final(internal) RETURNS dupn_vector
-	LANGUAGE C STABLE PARALLEL SAFE COST 80000 AS 'MODULE_PATHNAME';
+	LANGUAGE C STABLE PARALLEL SAFE COST 250000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_embed_final(internal) IS 'aggregate final';
 
 CREATE AGGREGATE dupn_embed(record) (
