@@ -732,6 +732,7 @@ dataset_load(const Job *job, const Model *model)
 			encode_samples(build, t);
 	column_store_finish(data->store);
 	job_spilled(column_memory_spilled(data->memory));
+	job_memory();				/* the rows and what was made of them */
 
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(temporary);

@@ -79,7 +79,7 @@ SELECT temp_files > :temp_files AS spilled FROM pg_stat_database WHERE datname =
 
 -- The job says what it took: what is in files is not in memory.
 SELECT lag(spill_bytes) OVER jobs = 0 AS unspilled, spill_bytes > 1000000 AS spilled,
-	memory_bytes BETWEEN 1000000 AND lag(memory_bytes) OVER jobs - 500000 AS less,
+	memory_bytes BETWEEN 1000000 AND lag(memory_bytes) OVER jobs - 100000 AS less,
 	notes::text LIKE '%the network and the catalogue alone need more memory%' AS noted,
 	ARRAY(SELECT jsonb_object_keys(phase_seconds) ORDER BY 1) AS phases
   FROM dupn_jobs WHERE model = 'walk' WINDOW jobs AS (ORDER BY job_id) ORDER BY job_id DESC LIMIT 1;
