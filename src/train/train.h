@@ -13,6 +13,7 @@
  *	  batches.c, softmax.c	from moments to batches for the network
  *	  start.c		start values that are counted
  *	  trainer.c		epochs, early stopping
+ *	  step.c		steps, by one process or a team; exchange.c cuts batches
  *	  served.c		the network judged as it is served
  *	  evaluate.c	metrics with intervals
  *	  baseline.c	what a GROUP BY would have said on the same split

@@ -3,8 +3,8 @@
  * trainer.c
  *	  Epochs and early stopping (NETWORK.md, Training defaults)
  *
- * With one worker the weights are a function of the data, the options and the
- * seed: nothing here looks at a clock but the reports.
+ * The weights are a function of the data, the options, the seed and the number
+ * of workers: nothing here looks at a clock but the reports.
  *
  *-------------------------------------------------------------------------
  */
