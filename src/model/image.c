@@ -472,7 +472,8 @@ image_task(const ModelImage *image, const char *task)
 int32
 catalogue_find(const Catalogue *catalogue, Cell key)
 {
-	int32		i = catalogue->n > 0 ? vocabulary_find(&catalogue->index, key) : -1;
+	/* free places of the index are CELL_NULL */
+	int32		i = catalogue->n > 0 && key != CELL_NULL ? vocabulary_find(&catalogue->index, key) : -1;
 
 	/* what is not found reads as an id that an item may have too */
 	return i >= 0 && i < catalogue->n && (i != ID_UNKNOWN || catalogue->key[i] == key) ? i : -1;
