@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/kernel.h"
 #include "nn/nn.h"
 #include "tap.h"
 
@@ -63,7 +64,12 @@ random_ids(const nn_feature *feature)
 		offsets[i + 1] = offsets[i] + (feature->multi ? below(5) : 1);
 	for (int k = 0; k < offsets[SAMPLES]; k++)
 		values[k] = below((int) feature->vocab);
-	return (nn_ids) {values, feature->multi ? offsets : NULL};
+	if (!feature->multi)
+	{
+		free(offsets);
+		offsets = NULL;
+	}
+	return (nn_ids) {values, offsets};
 }
 
 /* The logits of nn_task_forward. */
@@ -192,8 +198,16 @@ test_case(const char *name, const char *task)
 int
 main(void)
 {
-	plan(6 * CASES + 2 * 4);
-	for (int i = 0; i < CASES; i++)
-		test_case(cases[i].name, cases[i].task);
+	const char *kernels[NN_MAX_KERNELS];
+	int			n = nn_kernels_available(kernels);
+
+	plan((n - 1) * (6 * CASES + 2 * 4));
+	for (int k = 1; k < n; k++)
+	{
+		(void) nn_kernels_use(kernels[k]);
+		printf("# kernels: %s\n", nn_kernels_name());
+		for (int i = 0; i < CASES; i++)
+			test_case(cases[i].name, cases[i].task);
+	}
 	return done();
 }
