@@ -145,7 +145,7 @@ foreach my $long (
 	"SELECT count(dupn_user_vector(1 + i % 200, 'shop')) FROM generate_series(1, 10000000) i",
 	"SELECT count(*) FROM generate_series(1, 10000000) i, LATERAL dupn_recommend(1 + i % 200, model => 'shop')",
 	"SELECT count(dupn_score('click', v, i % 50)) FROM generate_series(1, 100000000) i, (SELECT dupn_user_vector(3, 'shop') AS v OFFSET 0) u",
-	"SELECT dupn_embed(e, 'shop') FROM (SELECT e.* FROM shop.events e, generate_series(1, 100000)) e WHERE user_id = 3",
+	"SELECT dupn_embed(e, 'shop') FROM (SELECT e.* FROM shop.events e, generate_series(1, 10000000)) e WHERE user_id = 3",
 	"SELECT count(v) FROM (SELECT dupn_embed(e, 'shop') AS v FROM shop.events e, generate_series(1, 100000) i GROUP BY user_id, i) x")
 {
 	my $begin = time;

@@ -37,14 +37,18 @@ add_tensor(const char *name, int64_t rows, int64_t cols, bool table)
 	}
 }
 
+/* Freed at the end. */
+static void *pool[1000];
+static int	n_pool;
+
 static void *
 memory(size_t size)
 {
 	void	   *base = aligned_alloc(NN_ALIGN, (size + NN_ALIGN - 1) / NN_ALIGN * NN_ALIGN);
 
-	if (base == NULL)
+	if (base == NULL || n_pool == (int) (sizeof(pool) / sizeof(pool[0])))
 		abort();
-	return base;
+	return pool[n_pool++] = base;
 }
 
 static void
@@ -217,5 +221,7 @@ main(void)
 	test_steps(NN_ADAM, 2, 1);
 	test_steps(NN_ADAGRAD, 3, 1);
 	test_refusal();
+	for (int i = 0; i < n_pool; i++)
+		free(pool[i]);
 	return done();
 }
