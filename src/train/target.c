@@ -295,12 +295,12 @@ list_rows(Target *target, Datum last, bool last_null, int n, Datum **users)
 	initStringInfo(&sql);
 	if ((last_null ? target->first : target->next) == NULL)
 	{
-		appendStringInfo(&sql, "SELECT t.%s FROM %s t", quote_identifier(target->user_column), target->name);
-		if (!last_null)
-		{
-			appendStringInfoString(&sql, " WHERE ");
+		/* a unique index lets rows of nobody in */
+		appendStringInfo(&sql, "SELECT t.%s FROM %s t WHERE ", quote_identifier(target->user_column), target->name);
+		if (last_null)
+			appendStringInfo(&sql, "t.%s IS NOT NULL", quote_identifier(target->user_column));
+		else
 			append_user(&sql, target, BTGreaterStrategyNumber, "$1");
-		}
 		appendStringInfo(&sql, " ORDER BY t.%s LIMIT %d", quote_identifier(target->user_column), n);
 	}
 	execute(last_null ? &target->first : &target->next, sql.data, last_null ? 0 : 1, types, &last, SPI_OK_SELECT);
