@@ -428,6 +428,7 @@ team_start(const Job *job, const char *role, int workers, Size bytes, Size per_w
 	Team	   *team;
 	dsa_pointer at = InvalidDsaPointer;
 	int			here;
+	int			rank = 0;
 
 	Assert(my_team == NULL);
 	workers = Min(workers, TEAM_MOST);
@@ -462,6 +463,17 @@ team_start(const Job *job, const char *role, int workers, Size bytes, Size per_w
 		team->n--;
 	if (team->n < here + 1)
 		note_shortage(team, workers, team->n);
+
+	/* who is gone since is not waited for */
+	for (int i = 0; i < team->n_started; i++)
+	{
+		TeamMember *member = &team->shared->member[i];
+
+		member->rank = -1;
+		if (rank + 1 < team->n && pg_atomic_read_u32(&member->state) == MEMBER_HERE)
+			member->rank = ++rank;
+	}
+	team->n = rank + 1;
 	if (team->n == 1)
 	{
 		team_abandon();
@@ -472,14 +484,6 @@ team_start(const Job *job, const char *role, int workers, Size bytes, Size per_w
 	team->shared->n = team->n;
 	team->shared->memory = at;
 	team->memory = address(team, at);
-	for (int i = 0, rank = 0; i < team->n_started; i++)
-	{
-		TeamMember *member = &team->shared->member[i];
-
-		member->rank = -1;
-		if (rank + 1 < team->n && pg_atomic_read_u32(&member->state) == MEMBER_HERE)
-			member->rank = ++rank;
-	}
 	return team;
 }
 
