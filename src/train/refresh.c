@@ -273,10 +273,10 @@ next_stage(Refresh *refresh, Stage ended)
 
 /* The next users into refresh->user; none when all have been taken. */
 static void
-take_group(Refresh *refresh)
+take_group(Session *session, void *argument)
 {
+	Refresh    *refresh = argument;
 	Shared	   *shared = refresh->shared;
-	Session    *session = refresh->users->session;
 	bool		by_value;
 	int16		length;
 	LOCKTAG		tag;
@@ -362,7 +362,10 @@ refresh_group(Refresh *refresh)
 	job_check();
 	job_begin();
 	MemoryContextSwitchTo(refresh->context);
-	take_group(refresh);
+
+	/* what this transaction has asked for stays, whatever functions of the relations ask for */
+	(void) image_get(refresh->model, shared->version);
+	session_work(refresh->users->session, take_group, refresh);
 	taken = refresh->n;
 	if (taken > 0)
 	{
@@ -374,6 +377,8 @@ refresh_group(Refresh *refresh)
 	}
 	job_commit();
 	next_stage(refresh, READING);
+	if (taken == 0)
+		return false;
 
 	MemoryContextSwitchTo(refresh->context);
 	users_compute(refresh->users, job_check);
@@ -383,11 +388,12 @@ refresh_group(Refresh *refresh)
 	{
 		job_begin();
 		MemoryContextSwitchTo(refresh->context);
+		(void) image_get(refresh->model, shared->version);
 		write_group(refresh);
 		job_commit();
 		next_stage(refresh, WRITING);
 	}
-	return taken > 0;
+	return true;
 }
 
 void
