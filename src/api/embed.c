@@ -205,6 +205,16 @@ require_column(int attnum, const Served *served, const char *name)
 						 served->model->relations.events)));
 }
 
+/* In session_work: what relations are today must not change under a query on them. */
+static void
+find_known(Session *session, void *argument)
+{
+	Served	   *served = argument;
+	Stepper    *stepper = served->own;
+
+	stepper->known = items_known(session_sources(session, served->model));
+}
+
 static void
 match_columns(Stepper *stepper, Served *served)
 {
@@ -228,7 +238,7 @@ match_columns(Stepper *stepper, Served *served)
 				stepper->given = false;
 		}
 	if (!stepper->given)
-		stepper->known = items_known(session_sources(session_get(served->image), served->model));
+		session_work(session_get(served->image), find_known, served);
 }
 
 /* Is the feature in the rows, rather than derived or filled in at the end? */
