@@ -152,7 +152,7 @@ session_sources(Session *session, const Model *model)
 	oid[0] = relation_oid(names->events);
 	oid[1] = names->catalog ? relation_oid(names->catalog) : InvalidOid;
 	oid[2] = names->profile ? relation_oid(names->profile) : InvalidOid;
-	if (sources->context && !sources->stale && memcmp(oid, sources->relation, sizeof(oid)) == 0 &&
+	if (OidIsValid(sources->user) && !sources->stale && memcmp(oid, sources->relation, sizeof(oid)) == 0 &&
 		same_relations(names, &sources->relations))
 	{
 		sources->user = GetUserId();
@@ -163,11 +163,12 @@ session_sources(Session *session, const Model *model)
 	if (sources->context)
 		MemoryContextDelete(sources->context);
 	memset(sources, 0, sizeof(*sources));
+	memcpy(sources->relation, oid, sizeof(oid));
 	check_relation(session, model);
 	sources->context = AllocSetContextCreate(session->image->context, "dupn relations",
 											 ALLOCSET_SMALL_SIZES);
-	sources->stale = true;		/* until all of this has succeeded */
 
+	/* nobody's until all of this has succeeded; stale if something changes meanwhile */
 	caller = MemoryContextSwitchTo(TopMemoryContext);
 	all_sources = lappend(all_sources, sources);
 	MemoryContextSwitchTo(sources->context);
@@ -179,7 +180,6 @@ session_sources(Session *session, const Model *model)
 	};
 	MemoryContextSwitchTo(caller);
 
-	memcpy(sources->relation, oid, sizeof(oid));
 	sources->user_type = column_type(oid[0], names->events, names->user_column);
 	sources->time_type = column_type(oid[0], names->events, names->time_column);
 	(void) column_type(oid[0], names->events, names->item_key);
@@ -189,7 +189,6 @@ session_sources(Session *session, const Model *model)
 		sources->profile_key_type = column_type(oid[2], names->profile, names->profile_key);
 	check_columns(&session->image->set, sources, names);
 	sources->user = GetUserId();
-	sources->stale = false;
 	return sources;
 }
 
