@@ -13,6 +13,7 @@
  */
 #include "compat.h"
 
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/xact.h"
@@ -257,11 +258,18 @@ typedef struct KeptModel
 
 static List *kept_models = NIL;
 
-/* The same bytes mean the same; but toasted ones are somewhere else. */
+/* A copy with all its bytes in it, since what lies elsewhere may change unseen. */
+static HeapTuple
+copy_row(HeapTuple tuple, TupleDesc tupdesc)
+{
+	return HeapTupleHasExternal(tuple) ? toast_flatten_tuple(tuple, tupdesc) : heap_copytuple(tuple);
+}
+
+/* The same bytes mean the same. */
 static bool
 same_row(HeapTuple a, HeapTuple b)
 {
-	return a->t_len == b->t_len && !HeapTupleHasExternal(a) &&
+	return a->t_len == b->t_len &&
 		HeapTupleHeaderGetNatts(a->t_data) == HeapTupleHeaderGetNatts(b->t_data) &&
 		HeapTupleHasNulls(a) == HeapTupleHasNulls(b) &&
 		memcmp((char *) a->t_data + SizeofHeapTupleHeader, (char *) b->t_data + SizeofHeapTupleHeader,
@@ -368,7 +376,7 @@ model_of(StateScan *scan, bool keep)
 		ScanKeyData key;
 		HeapTuple	task;
 
-		rows.model = heap_copytuple(rows.model);
+		rows.model = copy_row(rows.model, rows.model_desc);
 		state_key(&key, 1, int_column(&row, "model_id"));
 		state_begin(&tasks, "task", "task_pkey", 1, &key);
 		rows.task_desc = RelationGetDescr(tasks.relation);
@@ -379,7 +387,7 @@ model_of(StateScan *scan, bool keep)
 						(errcode(ERRCODE_DATA_CORRUPTED),
 						 errmsg("model \"%s\" has more than %d tasks", text_column(&row, "name"),
 								NN_MAX_TASKS)));
-			rows.task[rows.n++] = heap_copytuple(task);
+			rows.task[rows.n++] = copy_row(task, rows.task_desc);
 		}
 		qsort_arg(rows.task, rows.n, sizeof(HeapTuple), compare_tasks, rows.task_desc);
 		model = keep ? keep_model(&rows) : make_model(&rows);
