@@ -98,13 +98,22 @@ make_items(MappedWriter *writer, void *argument)
 	MemoryContextDelete(context);
 }
 
+/* Does the version have items' parts, and the setting leave room for them? */
+static bool
+fits(const ModelImage *image)
+{
+	size_t		bytes = all_bytes(image);
+
+	return bytes > 0 && image->file.size + bytes <= (size_t) dupn_max_mapped_size * 1024;
+}
+
 bool
 items_attach(Mapped *mapped, const VersionRow *row, const ModelImage *image, void (*check) (void))
 {
 	Maker		maker = {.image = image,.check = check};
 	size_t		bytes = all_bytes(image);
 
-	if (bytes == 0 || row->bytes + bytes > (size_t) dupn_max_mapped_size * 1024)
+	if (!fits(image))
 		return false;
 	mapped_attach(mapped, row, MAPPED_ITEMS, bytes, make_items, &maker);
 	if (mapped->size != bytes + MAPPED_TRAILER)
@@ -115,7 +124,9 @@ items_attach(Mapped *mapped, const VersionRow *row, const ModelImage *image, voi
 const float *
 image_item_part(ModelImage *image, const Model *model, int task)
 {
-	if (!model->options.cache_items)
+	if (!model->options.cache_items || part_bytes(image, task) == 0)
+		return NULL;
+	if (image->items == NULL && !fits(image))
 		return NULL;
 	if (image->items == NULL)
 	{
@@ -129,8 +140,6 @@ image_item_part(ModelImage *image, const Model *model, int task)
 		else
 			return NULL;
 	}
-	if (part_bytes(image, task) == 0)
-		return NULL;
 	{
 		const char *part = image->items;
 
