@@ -25,6 +25,7 @@ SELECT dupn_create_model(name, events => 'events', user_column => 'user_id', tim
 	catalog => 'products', catalog_key => 'id', profile => 'customers', profile_key => 'id', profile_columns => '{segment}',
 	timezone => 'UTC', options => '{"epochs": 1, "refit": false, "activity": false, "min_count": 1, "batch_size": 512,
 		"widths": {"item_id": 32, "shop_id": 24, "brand_id": 24, "category_id": 16, "tags": 28,
-			"action": 16, "scenario": 16, "gap": 16, "daypart": 16, "segment": 128}}'),
-	dupn_add_task(name, 'click', 'binary', samples => samples, label => 'clicked', options => '{"hidden": [128, 128]}')
+			"action": 16, "scenario": 16, "gap": 16, "daypart": 16, "segment": 128}}')
+FROM unnest('{one_sample,twenty_samples}'::text[]) name \g /dev/null
+SELECT dupn_add_task(name, 'click', 'binary', samples => samples, label => 'clicked', options => '{"hidden": [128, 128]}')
 FROM (VALUES ('one_sample', 'late_impressions'), ('twenty_samples', 'impressions')) AS v(name, samples) \g /dev/null

@@ -29,7 +29,7 @@ SELECT user_id, (item_id * 7 + 3) % :items AS item_id, occurred_at + interval '3
 	hashint8(item_id + user_id) & 3 = 0 AS clicked
 FROM events WHERE user_id <= 1000 AND occurred_at > timestamptz '2024-01-01' + (80 * 173 + user_id % 97 - 1) * interval '1 minute';
 CREATE TABLE late_impressions AS
-SELECT u AS user_id, floor(:items * shop_number(u))::bigint AS item_id, timestamptz '2024-02-01' AS occurred_at,
+SELECT u AS user_id, floor(:items * shop_number(u))::bigint AS item_id, timestamptz '2024-02-01' + u * interval '1 minute' AS occurred_at,
 	hashint8(u * 31) & 3 = 0 AS clicked
 FROM generate_series(1001, 11000) u;
 ALTER TABLE products ADD PRIMARY KEY (id);
