@@ -1,7 +1,8 @@
 -- A shop at the sizes of the paper, which every figure of the benchmark is
 -- taken on: 20,000 users of 100 events, a million products, a thousand to a category.
 -- The events lie in the order of time, as a shop writes them, so the rows of a
--- user are on as many pages as there are rows.
+-- user are on as many pages as there are rows; the products lie by category, which
+-- is what candidates are chosen by.
 \set users 20000
 \set items 1000000
 SET client_min_messages = warning;
@@ -21,7 +22,7 @@ FROM generate_series(1, 100) n, generate_series(1, :users) u;
 CREATE TABLE products AS
 SELECT i AS id, i % 20000 AS shop_id, i % 8000 AS brand_id, i % 1000 AS category_id,
 	ARRAY[i % 199, i % 211 + 199, i % 223 + 410]::int[] AS tags, 100 + i % 977 AS price
-FROM generate_series(0, :items - 1) i;
+FROM generate_series(0, :items - 1) i ORDER BY category_id;
 CREATE TABLE customers AS SELECT u AS id, u % 200 AS segment FROM generate_series(1, :users) u;
 -- twenty impressions for each of the first thousand users, and one late one for the next ten thousand
 CREATE TABLE impressions AS

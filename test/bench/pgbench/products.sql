@@ -1,2 +1,2 @@
 \set category random(0, 999)
-SELECT max(p.id) FROM products p WHERE p.category_id = :category;
+SELECT sum(p.price) FROM products p WHERE p.category_id = :category;
