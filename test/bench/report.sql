@@ -78,11 +78,6 @@ WITH size AS (
 		2000 / pg_temp.ms(3 * vector), 'sgemm', '1.9 x' FROM size
 	UNION ALL SELECT 45, '  20 samples a user', pg_temp.f('train.twenty.1'), 'samples/s',
 		20000 / pg_temp.ms(3 * vector), 'sgemm', '8 x' FROM size
-	UNION ALL SELECT 50, 'private memory after 1,000 calls', pg_temp.f('private'), 'MiB', NULL, NULL, '2 MiB'
-	UNION ALL SELECT 51, 'first call of a connection', pg_temp.f('first.connection'), 'ms', NULL, NULL, '15 ms'
-	UNION ALL SELECT 52, 'first call after a publish', pg_temp.f('first.publish'), 'ms', NULL, NULL, '50 ms'
-	UNION ALL SELECT 53, '  on a standby', pg_temp.f('first.standby'), 'ms',
-		pg_temp.f('version.bytes') / pg_temp.f('read') / 1e6, 'the version read once', '50 ms'
 )
 SELECT figure, CASE WHEN value < 10 THEN round(value::numeric, 2) WHEN value < 100 THEN round(value::numeric, 1) ELSE round(value::numeric) END AS measured, unit,
 	CASE WHEN best < 10 THEN round(best::numeric, 2) WHEN best < 100 THEN round(best::numeric, 1) ELSE round(best::numeric) END AS best, limited_by,
