@@ -459,7 +459,7 @@ report(const Refresh *refresh, instr_time begun, int64 expected)
 	double		seconds = seconds_since(begun);
 	char		phase[64];
 
-	snprintf(phase, sizeof(phase), INT64_FORMAT " users, %.0f a second", users, users / seconds);
+	snprintf(phase, sizeof(phase), "refreshing (" INT64_FORMAT " users, %.0f a second)", users, users / seconds);
 	job_progress(phase, 0.95 * users / Max(Max(expected, users), 1),
 				 pg_atomic_read_u64(&shared->events) / seconds, NULL);
 }
