@@ -3,8 +3,8 @@
  * window.h
  *	  Encoded events in window order, and batches of views over them
  *
- * EventTable is columnar: a training set is one table of all users, a user
- * being served is a table of at most max_events rows.  Both are cut, ordered
+ * EventTable is columnar: a training set is one table of all users, those
+ * being served are one of the last rows of each.  Both are cut, ordered
  * and turned into an nn_batch by the functions below and by nothing else, so
  * training, evaluation and serving see the same window.
  *

@@ -233,7 +233,7 @@ typedef struct ModelImage
 	Relations	relations;		/* as trained; events etc. by name */
 	ImageTask	task[NN_MAX_TASKS];
 	Catalogue	catalogue;
-	/* serving, filled by api/: prepared plans and scratch, per backend */
+	/* see session_get: plans and scratch of this backend */
 	void	   *session;
 	MemoryContext context;		/* child of TopMemoryContext, holds all of this */
 

@@ -50,7 +50,7 @@ extern double served_evaluate(Trainer *trainer, Split split, Judged *judged, dou
 
 /* ---------------- publish.c ---------------- */
 
-/* Store the weights and metrics as a new version and let it serve. */
+/* Store the weights and metrics as a new version and, unless it is to wait, let it serve. */
 extern void publish_version(Trainer *trainer, const Metrics *metrics, double seconds);
 
 #endif							/* DUPN_TRAINER_H */
