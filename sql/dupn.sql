@@ -292,17 +292,17 @@ CREATE FUNCTION dupn_user_vectors(users bigint[], model text DEFAULT NULL, conte
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (user_id bigint, vector dupn_vector)
 	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_bigint';
-COMMENT ON FUNCTION dupn_user_vectors(bigint[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
+COMMENT ON FUNCTION dupn_user_vectors(bigint[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; faster than one by one';
 CREATE FUNCTION dupn_user_vectors(users text[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (user_id text, vector dupn_vector)
 	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_text';
-COMMENT ON FUNCTION dupn_user_vectors(text[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
+COMMENT ON FUNCTION dupn_user_vectors(text[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; faster than one by one';
 CREATE FUNCTION dupn_user_vectors(users uuid[], model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (user_id uuid, vector dupn_vector)
 	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_uuid';
-COMMENT ON FUNCTION dupn_user_vectors(uuid[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; much faster than one by one';
+COMMENT ON FUNCTION dupn_user_vectors(uuid[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; faster than one by one';
 
 CREATE FUNCTION dupn_recommend_support(internal) RETURNS internal
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME';

@@ -2,7 +2,7 @@
 -- and which tables it refuses.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(37);
+SELECT plan(38);
 
 CREATE SCHEMA stored;
 SET search_path = stored, public;
@@ -86,6 +86,8 @@ SELECT results_eq('SELECT target, version, as_of, users, next_version FROM _dupn
 	$$VALUES ('stored.vectors', 1, '2024-02-01'::timestamptz, 700::bigint, NULL::int)$$, 'the version is complete');
 SELECT matches((SELECT message FROM dupn_jobs ORDER BY job_id DESC LIMIT 1),
 	'^version 1 as of 2024-02-01 00:00:00\+00 is complete in stored.vectors: 700 rows written, \d+ a second, 0 removed$', 'the job says so');
+SELECT is((SELECT array_agg(p ORDER BY p) FROM jsonb_object_keys((SELECT phase_seconds FROM dupn_jobs ORDER BY job_id DESC LIMIT 1)) p),
+	'{refreshing,"removing what is old"}', 'and what it did, in few words');
 
 -- again as of the same moment: only who is missing
 CREATE TABLE before AS SELECT user_id, xmin::text AS written FROM vectors;
