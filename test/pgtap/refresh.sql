@@ -2,7 +2,7 @@
 -- and which tables it refuses.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(38);
+SELECT plan(40);
 
 CREATE SCHEMA stored;
 SET search_path = stored, public;
@@ -140,5 +140,17 @@ CALL dupn_run('other', 'train');
 SELECT dupn_refresh('other', 'arrays') AS job \gset
 SELECT is(dupn_wait(:job), 'failed', 'another model''s vectors');
 SELECT matches((SELECT message FROM dupn_jobs WHERE job_id = :job), '^55000: table stored.arrays holds the vectors of model "stored"', 'are not mixed in');
+
+-- users by name, and a table that lets rows of nobody in
+CREATE TABLE visits AS SELECT 'u' || user_id AS who, item_id, occurred_at FROM events WHERE user_id < 50;
+SELECT dupn_create_model('named', events => 'visits', user_column => 'who', time_column => 'occurred_at', item_columns => '{item_id}',
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('named', 'next', 'next_item') IS NOT NULL AS declared \gset
+CALL dupn_run('named', 'train');
+CREATE TABLE named (who text, version int, vector dupn_vector, as_of timestamptz, UNIQUE (who, version));
+INSERT INTO named VALUES (NULL, 1, NULL, NULL), ('gone', 1, NULL, NULL);
+CALL dupn_run('named', 'refresh', '{"target": "named"}');
+SELECT set_eq('SELECT who FROM named WHERE vector IS NOT NULL', 'SELECT DISTINCT who FROM visits', 'users by name');
+SELECT results_eq('SELECT who, version FROM named WHERE vector IS NULL', 'VALUES (NULL::text, 1)', 'rows of nobody are nobody''s to remove');
 
 SELECT * FROM finish();
