@@ -39,6 +39,9 @@
 #define PREFIX		PG_TEMP_FILE_PREFIX "_dupn_"
 #define UNFINISHED	"new_"
 
+/* For so long a file may be without its writer's lock: see is_new. */
+#define NEW_SECONDS	60
+
 /* A writer's lock: fourth field of advisory locks, of which users have 1 and 2. */
 #define LOCK_MAPPED_FILE	25717
 
@@ -313,6 +316,16 @@ compare_used(const void *a, const void *b)
 }
 
 /*
+ * A file that was created a moment ago may not be locked by its writer yet, so
+ * only an older one can be a dead writer's.
+ */
+static bool
+is_new(const MappedFile *file)
+{
+	return !file->finished && time(NULL) - file->used < NEW_SECONDS;
+}
+
+/*
  * Remove the files unused for longest until `bytes` more fit the setting; not
  * those in use, since their room would not come back.
  */
@@ -329,7 +342,7 @@ make_room(int64 bytes)
 	qsort(files, n, sizeof(MappedFile), compare_used);
 	for (int i = 0; i < n && total > limit; i++)
 	{
-		int			fd = open_unused(files[i].path);
+		int			fd = is_new(&files[i]) ? -1 : open_unused(files[i].path);
 
 		if (fd < 0)
 			continue;
@@ -535,7 +548,7 @@ mapped_sweep(void)
 		bool		needed;
 
 		if (!file->finished)
-			needed = mapped_in_use(file);
+			needed = is_new(file) || mapped_in_use(file);
 		else if (file->database == MyDatabaseId)
 			needed = state_read("SELECT 1 FROM _dupn.version WHERE fingerprint OPERATOR(pg_catalog.=) $1",
 								1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(file->fingerprint)},

@@ -145,8 +145,11 @@ is(scalar(mapped_files($node)), 2, 'until somebody sweeps');
 # ---- dropped versions ----
 
 append_to_file($folder . 'pgsql_tmp_dupn_new_1_0', 'of a writer that died');
+utime(0, 0, $folder . 'pgsql_tmp_dupn_new_1_0');
+append_to_file($folder . 'pgsql_tmp_dupn_new_2_0', 'of a writer that has just begun');
 append_to_file($folder . 'pgsql_tmp_other', 'of somebody else');
 as('keeper', q{CALL dupn_run('shop', 'train', '{"seed": 3}')});
+is(unlink($folder . 'pgsql_tmp_dupn_new_2_0'), 1, 'what is being written stays');
 is(scalar(mapped_files($node)), 3, 'a job sweeps, too, before it makes a file');
 ok(-e $folder . 'pgsql_tmp_other', 'what is ours');
 unlink $folder . 'pgsql_tmp_other';
