@@ -127,6 +127,8 @@ SKIP:
 {
 	new_shop();
 	my $pid = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	skip 'shared memory is no file here', 2
+	  if sql('SHOW dynamic_shared_memory_type') eq 'sysv';
 	skip 'no way to bound the size of files', 2
 	  if system("prlimit --fsize=40000000: --pid $pid 2>/dev/null") != 0;
 	sql(<<'END');
