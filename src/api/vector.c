@@ -15,6 +15,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
+#include "features/feature.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"
@@ -53,21 +54,6 @@ check_element(float value)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("infinite value not allowed in dupn_vector")));
-}
-
-/* ISO, in UTC.  buffer: MAXDATELEN + 1. */
-static void
-print_time(TimestampTz time, char *buffer)
-{
-	struct pg_tm tm;
-	fsec_t		fsec;
-
-	if (timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-	tm.tm_isdst = 0;			/* that the zone is known */
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
 }
 
 static void bad_syntax(const char *text) pg_attribute_noreturn();
@@ -122,7 +108,7 @@ read_stamp(const char *at, const char *text, DupnVector *vector)
 	vector->as_of = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(at),
 															ObjectIdGetDatum(InvalidOid),
 															Int32GetDatum(-1)));
-	print_time(vector->as_of, printed);
+	time_print(vector->as_of, printed);
 	if (strcmp(printed, at) != 0)
 		bad_syntax(text);
 }
@@ -187,7 +173,7 @@ dupn_vector_out(PG_FUNCTION_ARGS)
 			appendStringInfoChar(&text, ',');
 		appendStringInfoString(&text, number);
 	}
-	print_time(vector->as_of, time);
+	time_print(vector->as_of, time);
 	appendStringInfo(&text, "]@%d.%d/%016llx/%s", vector->model_id, vector->version,
 					 (unsigned long long) vector->fingerprint, time);
 	PG_RETURN_CSTRING(text.data);

@@ -189,4 +189,7 @@ extern int	count_bucket(int n);	/* 0 .. 8 */
 extern int32 gap_id(TimestampTz time, TimestampTz previous, bool has_previous);
 extern int	daypart_ids(TimestampTz time, struct pg_tz *tz, int32 ids[2]);
 
+/* ISO, in UTC.  buffer: MAXDATELEN + 1.  Error: out of range. */
+extern void time_print(TimestampTz time, char *buffer);
+
 #endif							/* DUPN_FEATURE_H */

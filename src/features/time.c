@@ -7,7 +7,9 @@
  */
 #include "features/feature.h"
 
+#include "miscadmin.h"
 #include "pgtime.h"
+#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 /* upper bounds of all buckets but the last */
@@ -77,4 +79,18 @@ daypart_ids(TimestampTz time, struct pg_tz *tz, int32 ids[2])
 	ids[0] = ID_FIRST + tm->tm_hour / 6;
 	ids[1] = ID_FIRST + 4 + (tm->tm_wday == 0 || tm->tm_wday == 6);
 	return 2;
+}
+
+void
+time_print(TimestampTz time, char *buffer)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	tm.tm_isdst = 0;			/* that the zone is known */
+	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
 }

@@ -7,9 +7,16 @@
  */
 #include "features/window.h"
 
+#include "nn/arena.h"
 #include "utils/memutils.h"
 
 static const nn_group event_groups[2] = {NN_ITEM, NN_PROPERTY};
+
+void *
+huge_aligned(MemoryContext context, size_t bytes)
+{
+	return (void *) TYPEALIGN(NN_ALIGN, MemoryContextAllocHuge(context, bytes + NN_ALIGN));
+}
 
 void *
 array_resize(void *array, int64 capacity, size_t width, MemoryContext context)

@@ -21,6 +21,9 @@
 /* Room for `capacity` elements: of an array that is there already, or NULL; it may pass 1 GB. */
 extern void *array_resize(void *array, int64 capacity, size_t width, MemoryContext context);
 
+/* Memory that the network's kernels may work in, never freed by itself; it may pass 1 GB. */
+extern void *huge_aligned(MemoryContext context, size_t bytes);
+
 /* A growable column of ids; offsets only for multi-hot features. */
 typedef struct IdColumn
 {

@@ -113,7 +113,7 @@ make_weights(MappedWriter *writer, void *argument)
 	mapped_align(writer);
 	image = image_open(mapped_written(writer), row->bytes, row->what, context);
 	size = nn_prepared_size(&image->config, &image->layout);
-	prepared = (void *) TYPEALIGN(MAPPED_ALIGN, MemoryContextAllocHuge(context, size + MAPPED_ALIGN));
+	prepared = huge_aligned(context, size);
 	nn_prepare(&image->config, &image->layout, image->param, prepared);
 	mapped_write(writer, prepared, size);
 	MemoryContextSwitchTo(caller);

@@ -35,12 +35,6 @@ all_bytes(const ModelImage *image)
 	return bytes;
 }
 
-static void *
-aligned(MemoryContext context, size_t bytes)
-{
-	return (void *) TYPEALIGN(MAPPED_ALIGN, MemoryContextAllocHuge(context, bytes + MAPPED_ALIGN));
-}
-
 typedef struct Maker
 {
 	const ModelImage *image;
@@ -61,13 +55,13 @@ make_part(MappedWriter *writer, const Maker *maker, int t, MemoryContext context
 
 	(void) nn_scorer_make(&run, t, &arena, &scorer);
 	arena.size = arena.used;
-	arena.base = aligned(context, arena.size);
+	arena.base = huge_aligned(context, arena.size);
 	arena.used = 0;
 	if (nn_scorer_make(&run, t, &arena, &scorer) != NN_OK)
 		elog(ERROR, "task \"%s\" cannot be taken apart", image->config.task[t].name);
-	e = aligned(context, sizeof(float) * BATCH * scorer.fields.width);
-	scratch = aligned(context, sizeof(float) * BATCH * scorer.inner);
-	part = aligned(context, sizeof(float) * BATCH * scorer.width);
+	e = huge_aligned(context, sizeof(float) * BATCH * scorer.fields.width);
+	scratch = huge_aligned(context, sizeof(float) * BATCH * scorer.inner);
+	part = huge_aligned(context, sizeof(float) * BATCH * scorer.width);
 
 	for (int64 first = 0; first < image->catalogue.n; first += BATCH)
 	{

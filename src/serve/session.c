@@ -224,8 +224,7 @@ session_scorer(Session *session, int task)
 	scorer = MemoryContextAlloc(session->image->context, sizeof(nn_scorer));
 	(void) nn_scorer_make(&session->run, task, &arena, scorer);
 	arena.size = arena.used;
-	arena.base = (char *) TYPEALIGN(ARENA_ALIGN, MemoryContextAllocHuge(session->image->context,
-																		arena.size + ARENA_ALIGN));
+	arena.base = huge_aligned(session->image->context, arena.size);
 	arena.used = 0;
 	if (nn_scorer_make(&session->run, task, &arena, scorer) != NN_OK)
 		elog(ERROR, "task \"%s\" cannot be taken apart", session->image->config.task[task].name);

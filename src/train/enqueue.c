@@ -43,19 +43,26 @@ job_locktag(LOCKTAG *tag, Oid extension, JobLock lock, int64 id)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, extension, (uint32) id, lock);
 }
 
+void
+job_worker(BackgroundWorker *worker, const char *type, const char *function, const void *extra, Size size)
+{
+	memset(worker, 0, sizeof(*worker));
+	snprintf(worker->bgw_type, BGW_MAXLEN, "%s", type);
+	snprintf(worker->bgw_library_name, BGW_MAXLEN, "$libdir/dupn");
+	snprintf(worker->bgw_function_name, BGW_MAXLEN, "%s", function);
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	memcpy(worker->bgw_extra, extra, size);
+}
+
 bool
 job_launch(const JobLaunch *launch)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 
+	job_worker(&worker, "dupn job", "dupn_job_main", launch, sizeof(JobLaunch));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "dupn job of model %d", launch->model_id);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "dupn job");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "$libdir/dupn");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "dupn_job_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	memcpy(worker.bgw_extra, launch, sizeof(JobLaunch));
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 

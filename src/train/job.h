@@ -27,6 +27,7 @@
 
 #include "train/train.h"
 
+#include "postmaster/bgworker.h"
 #include "storage/lock.h"
 
 /* What a worker is told; copied through bgw_extra. */
@@ -64,6 +65,10 @@ extern const JobAction *job_action(const char *name);
 /* ---------------- enqueue.c ---------------- */
 
 extern void job_locktag(LOCKTAG *tag, Oid extension, JobLock lock, int64 id);
+
+/* A worker of this library that nobody has registered yet; its name is the caller's to give. */
+extern void job_worker(BackgroundWorker *worker, const char *type, const char *function,
+					   const void *extra, Size size);
 
 /* false: all slots for background workers are taken */
 extern bool job_launch(const JobLaunch *launch);

@@ -115,20 +115,12 @@ push_text(JsonbParseState **state, const char *name, char *text)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
-/* ISO, in UTC */
 static char *
 time_text(TimestampTz time)
 {
 	char	   *text = palloc(MAXDATELEN + 1);
-	struct pg_tm tm;
-	fsec_t		fsec;
 
-	if (timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-	tm.tm_isdst = 0;			/* that the zone is known */
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+	time_print(time, text);
 	return text;
 }
 

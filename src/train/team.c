@@ -340,19 +340,13 @@ start_member(Team *team)
 	MemoryContext caller = MemoryContextSwitchTo(team->context);	/* for the handle */
 	MemberLaunch launch = {.job = *job_own_launch(), .segment = dsm_segment_handle(team->segment),
 	.place = team->n_started};
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker;
 	bool		free;
 
 	launch.job.xid = InvalidTransactionId;
+	job_worker(&worker, "dupn job member", "dupn_member_main", &launch, sizeof(launch));
 	snprintf(worker.bgw_name, BGW_MAXLEN, "dupn job of model %d, member %d", launch.job.model_id, launch.place + 1);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "dupn job member");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "$libdir/dupn");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "dupn_member_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_notify_pid = MyProcPid;
-	memcpy(worker.bgw_extra, &launch, sizeof(launch));
 	free = RegisterDynamicBackgroundWorker(&worker, &team->handle[team->n_started]);
 	MemoryContextSwitchTo(caller);
 	if (free)

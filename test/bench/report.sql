@@ -36,26 +36,16 @@ WITH size AS (
 	UNION ALL SELECT 15, '  network alone', pg_temp.f('paper/one/float32') / 1000, 'ms', pg_temp.ms(vector), 'sgemm', NULL FROM size
 	UNION ALL SELECT 16, '  network alone, 16-bit', pg_temp.f('paper/one/bfloat16') / 1000, 'ms', pg_temp.ms(vector), 'sgemm', NULL FROM size
 	UNION ALL SELECT 17, 'p99 with 8 clients / p50 with 2', pg_temp.f('eight_clients.p99') / pg_temp.f('two_clients.p50'), 'x', NULL, NULL, '6 x'
-	UNION ALL SELECT 20.01, 'request: vector, 1,000 candidates by key, top 20', pg_temp.f('request.p50'), 'ms',
-		pg_temp.f('rows.p50') + pg_temp.f('products.p50') + pg_temp.ms(vector + candidates), 'bare SQL + sgemm', '1.8 ms' FROM size
-	UNION ALL SELECT 20.02, '  candidates as an array', pg_temp.f('request_array.p50'), 'ms',
-		pg_temp.f('rows.p50') + pg_temp.f('products.p50') + pg_temp.ms(vector + candidates), 'bare SQL + sgemm', '1.8 ms' FROM size
-	UNION ALL SELECT 20.03, '1,000 candidates by key', pg_temp.f('score_key.p50'), 'ms',
-		pg_temp.f('products.p50') + pg_temp.ms(candidates), 'bare SQL + sgemm', '0.8 ms' FROM size
-	UNION ALL SELECT 20.04, '  by row', pg_temp.f('score_row.p50'), 'ms',
-		pg_temp.f('products.p50') + pg_temp.ms(candidates), 'bare SQL + sgemm', '0.8 ms' FROM size
-	UNION ALL SELECT 20.05, '  as an array', pg_temp.f('score_array.p50'), 'ms',
-		pg_temp.ms(candidates), 'sgemm', '0.8 ms' FROM size
-	UNION ALL SELECT 20.06, 'request: vector, 1,000 candidates by key, top 20, items kept', pg_temp.f('cached_request.p50'), 'ms',
-		pg_temp.f('rows.p50') + pg_temp.f('products.p50') + pg_temp.ms(vector + candidates), 'bare SQL + sgemm', '1.8 ms' FROM size
-	UNION ALL SELECT 20.07, '  candidates as an array, items kept', pg_temp.f('cached_request_array.p50'), 'ms',
-		pg_temp.f('rows.p50') + pg_temp.f('products.p50') + pg_temp.ms(vector + candidates), 'bare SQL + sgemm', '1.8 ms' FROM size
-	UNION ALL SELECT 20.08, '1,000 candidates by key, items kept', pg_temp.f('cached_score_key.p50'), 'ms',
-		pg_temp.f('products.p50') + pg_temp.ms(candidates), 'bare SQL + sgemm', '0.8 ms' FROM size
-	UNION ALL SELECT 20.09, '  by row, items kept', pg_temp.f('cached_score_row.p50'), 'ms',
-		pg_temp.f('products.p50') + pg_temp.ms(candidates), 'bare SQL + sgemm', '0.8 ms' FROM size
-	UNION ALL SELECT 20.10, '  as an array, items kept', pg_temp.f('cached_score_array.p50'), 'ms',
-		pg_temp.ms(candidates), 'sgemm', '0.8 ms' FROM size
+	UNION ALL SELECT 20 + k.n + s.n, s.figure || k.suffix, pg_temp.f(k.prefix || s.name || '.p50'), 'ms',
+		s.sql + pg_temp.ms(s.mac), s.limited_by, s.target
+	FROM size, (VALUES (0, '', ''), (1, 'cached_', ', items kept')) k(n, prefix, suffix), LATERAL (VALUES
+		(.1, 'request', 'request: vector, 1,000 candidates by key, top 20', pg_temp.f('rows.p50') + pg_temp.f('products.p50'),
+			vector + candidates, 'bare SQL + sgemm', '1.8 ms'),
+		(.2, 'request_array', '  candidates as an array', pg_temp.f('rows.p50') + pg_temp.f('products.p50'),
+			vector + candidates, 'bare SQL + sgemm', '1.8 ms'),
+		(.3, 'score_key', '1,000 candidates by key', pg_temp.f('products.p50'), candidates, 'bare SQL + sgemm', '0.8 ms'),
+		(.4, 'score_row', '  by row', pg_temp.f('products.p50'), candidates, 'bare SQL + sgemm', '0.8 ms'),
+		(.5, 'score_array', '  as an array', 0, candidates, 'sgemm', '0.8 ms')) s(n, name, figure, sql, mac, limited_by, target)
 	UNION ALL SELECT 24, 'dupn_recommend among a million items', pg_temp.f('recommend.p50'), 'ms',
 		496e6 / pg_temp.f('read') / 1e6, '496 MB read', '1.5 x'
 	UNION ALL SELECT 30, 'many users, network alone', pg_temp.f('paper/many/float32'), 'users/s',

@@ -15,23 +15,15 @@
 #include "nn/nn.h"
 #include "nn/product.h"
 #include "nn/vector.h"
+#include "pool.h"
 #include "tap.h"
 
 static uint64_t seed = 7;
 
-static void *pool[65536];
-static int	n_pool;
-
-/* Freed at the end of main. */
 static void *
 make(size_t bytes)
 {
-	void	   *memory = aligned_alloc(64, (bytes + 127) / 64 * 64);
-
-	if (memory == NULL || n_pool == (int) (sizeof(pool) / sizeof(pool[0])))
-		exit(2);
-	memset(memory, 0, (bytes + 127) / 64 * 64);
-	return pool[n_pool++] = memory;
+	return memset(pool_take(bytes), 0, bytes);
 }
 
 static int
@@ -800,7 +792,6 @@ main(void)
 	test_init();
 	test_bad_configs();
 	test_bad_batches();
-	for (int i = 0; i < n_pool; i++)
-		free(pool[i]);
+	pool_free();
 	return done();
 }

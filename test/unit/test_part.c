@@ -10,6 +10,7 @@
 
 #include "nn/arena.h"
 #include "nn/layers.h"
+#include "pool.h"
 #include "tap.h"
 
 #define MOST 5
@@ -37,27 +38,13 @@ add_tensor(const char *name, int64_t rows, int64_t cols, bool table)
 	}
 }
 
-/* Freed at the end. */
-static void *pool[1000];
-static int	n_pool;
-
-static void *
-memory(size_t size)
-{
-	void	   *base = aligned_alloc(NN_ALIGN, (size + NN_ALIGN - 1) / NN_ALIGN * NN_ALIGN);
-
-	if (base == NULL || n_pool == (int) (sizeof(pool) / sizeof(pool[0])))
-		abort();
-	return pool[n_pool++] = base;
-}
-
 static void
 make_grad(nn_grad *grad)
 {
 	nn_arena	arena = {0};
 
 	(void) nn_grad_make(grad, &layout, &arena);
-	arena.base = memory(arena.used);
+	arena.base = pool_take(arena.used);
 	arena.size = arena.used;
 	arena.used = 0;
 	(void) nn_grad_make(grad, &layout, &arena);
@@ -69,7 +56,7 @@ make_part(nn_part *part, int rank, int n)
 	nn_arena	arena = {0};
 
 	(void) nn_part_make(part, &layout, rank, n, &arena);
-	arena.base = memory(arena.used);
+	arena.base = pool_take(arena.used);
 	arena.size = arena.used;
 	arena.used = 0;
 	(void) nn_part_make(part, &layout, rank, n, &arena);
@@ -78,7 +65,7 @@ make_part(nn_part *part, int rank, int n)
 static float *
 zeros(void)
 {
-	return memset(memory(layout.floats * sizeof(float)), 0, layout.floats * sizeof(float));
+	return memset(pool_take(layout.floats * sizeof(float)), 0, layout.floats * sizeof(float));
 }
 
 static nn_optimizer
@@ -221,7 +208,6 @@ main(void)
 	test_steps(NN_ADAM, 2, 1);
 	test_steps(NN_ADAGRAD, 3, 1);
 	test_refusal();
-	for (int i = 0; i < n_pool; i++)
-		free(pool[i]);
+	pool_free();
 	return done();
 }

@@ -11,6 +11,7 @@
 
 #include "nn/kernel.h"
 #include "nn/nn.h"
+#include "pool.h"
 #include "tap.h"
 
 #define SAMPLES 13
@@ -40,12 +41,7 @@ static uint64_t seed = 11;
 static void *
 make(size_t bytes)
 {
-	void	   *memory = aligned_alloc(64, (bytes + 127) / 64 * 64);
-
-	if (memory == NULL)
-		exit(2);
-	memset(memory, 0, (bytes + 127) / 64 * 64);
-	return memory;
+	return memset(pool_take(bytes), 0, bytes);
 }
 
 static int
@@ -64,12 +60,7 @@ random_ids(const nn_feature *feature)
 		offsets[i + 1] = offsets[i] + (feature->multi ? below(5) : 1);
 	for (int k = 0; k < offsets[SAMPLES]; k++)
 		values[k] = below((int) feature->vocab);
-	if (!feature->multi)
-	{
-		free(offsets);
-		offsets = NULL;
-	}
-	return (nn_ids) {values, offsets};
+	return (nn_ids) {values, feature->multi ? offsets : NULL};
 }
 
 /* The logits of nn_task_forward. */
@@ -83,7 +74,6 @@ forward(const nn_run *run, const nn_samples *samples, const float *vector, float
 	arena = (nn_arena) {make(arena.used), arena.used, 0};
 	ok(nn_task_forward(run, 0, samples, 1, vector, &arena, &acts) == NN_OK, "the whole head");
 	memcpy(logit, acts.logit, sizeof(float) * SAMPLES);
-	free(arena.base);
 }
 
 static void
@@ -94,7 +84,6 @@ user_part(const nn_run *run, const nn_scorer *scorer, const float *vector, float
 	nn_user_part(run, scorer, vector, &arena, part);
 	arena = (nn_arena) {make(arena.used), arena.used, 0};
 	ok(nn_user_part(run, scorer, vector, &arena, part) == NN_OK, "the user's part");
-	free(arena.base);
 }
 
 static void
@@ -179,20 +168,6 @@ test_case(const char *name, const char *task)
 	ok(worst <= 1e-5 * (1 + size), "logits agree within 1e-5: %g of %g", worst, size);
 	if (X > 0)
 		ok(apart <= 1e-5 * (1 + size), "one item alone is as among many: %g", apart);
-
-	for (int f = 0; f < 3; f++)
-	{
-		free((void *) item[f].values);
-		free((void *) item[f].offsets);
-	}
-	free(arena.base);
-	free(param);
-	free(vector);
-	free(user);
-	free(e);
-	free(inner);
-	free(many);
-	free(one);
 }
 
 int
@@ -209,5 +184,6 @@ main(void)
 		for (int i = 0; i < CASES; i++)
 			test_case(cases[i].name, cases[i].task);
 	}
+	pool_free();
 	return done();
 }

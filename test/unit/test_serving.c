@@ -14,6 +14,7 @@
 
 #include "nn/kernel.h"
 #include "nn/nn.h"
+#include "pool.h"
 #include "tap.h"
 
 #define LONGEST 23
@@ -48,18 +49,6 @@ static const struct network
 static nn_config config;
 static nn_layout layout;
 static uint64_t seed = 5;
-static void *pool[10000];
-static int	n_pool;
-
-static void *
-make(size_t bytes)
-{
-	void	   *memory = aligned_alloc(64, (bytes + 127) / 64 * 64);
-
-	if (memory == NULL || n_pool == (int) (sizeof(pool) / sizeof(pool[0])))
-		exit(2);
-	return pool[n_pool++] = memory;
-}
 
 static int
 below(int64_t n)
@@ -80,7 +69,7 @@ make_param(const char *json)
 	if (nn_config_parse(&config, json, strlen(json), message, sizeof(message)) != NN_OK ||
 		nn_layout_make(&layout, &config) != NN_OK)
 		exit(2);
-	param = make(sizeof(float) * layout.floats);
+	param = pool_take(sizeof(float) * layout.floats);
 	for (size_t i = 0; i < layout.floats; i++)
 		param[i] = .4f * (float) nn_random_normal(&seed);
 	return param;
@@ -89,8 +78,8 @@ make_param(const char *json)
 static nn_ids
 make_ids(const nn_feature *feature, int64_t n)
 {
-	int64_t    *offsets = make(sizeof(int64_t) * (size_t) (n + 1));
-	int32_t    *values = make(sizeof(int32_t) * (size_t) (n * NN_MAX_BAG + 1));
+	int64_t    *offsets = pool_take(sizeof(int64_t) * (size_t) (n + 1));
+	int32_t    *values = pool_take(sizeof(int32_t) * (size_t) (n * NN_MAX_BAG + 1));
 	int64_t		used = 0;
 
 	for (int64_t i = 0; i < n; i++)
@@ -108,7 +97,7 @@ make_ids(const nn_feature *feature, int64_t n)
 static uint8_t *
 make_buckets(int buckets, int64_t n)
 {
-	uint8_t    *bucket = make((size_t) n + 1);
+	uint8_t    *bucket = pool_take((size_t) n + 1);
 
 	for (int64_t i = 0; i < n; i++)
 		bucket[i] = (uint8_t) below(buckets);
@@ -120,10 +109,10 @@ static nn_batch
 make_batch(int B, bool prefixes)
 {
 	int			V = prefixes ? 2 * B : B;
-	int64_t    *offsets = make(sizeof(int64_t) * (size_t) (B + 1));
-	int64_t    *view_offsets = make(sizeof(int64_t) * (size_t) (V + 1));
-	int32_t    *sequence = make(sizeof(int32_t) * (size_t) (V + 1));
-	int32_t    *length = make(sizeof(int32_t) * (size_t) (V + 1));
+	int64_t    *offsets = pool_take(sizeof(int64_t) * (size_t) (B + 1));
+	int64_t    *view_offsets = pool_take(sizeof(int64_t) * (size_t) (V + 1));
+	int32_t    *sequence = pool_take(sizeof(int32_t) * (size_t) (V + 1));
+	int32_t    *length = pool_take(sizeof(int32_t) * (size_t) (V + 1));
 	nn_batch	batch = {.sequences = B, .offsets = offsets, .views = V, .view_sequence = sequence,
 	.view_length = length, .view_offsets = view_offsets};
 
@@ -166,7 +155,7 @@ compute(const float *param, const void *prepared, bool half, const nn_batch *bat
 	nn_acts		acts = {0};
 
 	(void) nn_user_forward(&run, batch, &arena, &acts);
-	arena = (nn_arena) {.base = make(arena.used), .size = arena.used};
+	arena = (nn_arena) {.base = pool_take(arena.used), .size = arena.used};
 	/* no kernel may count on zeros */
 	memset(arena.base, 0xff, arena.size);
 	if (nn_user_forward(&run, batch, &arena, &acts) != NN_OK)
@@ -188,7 +177,7 @@ static void *
 prepare(const float *param)
 {
 	size_t		size = nn_prepared_size(&config, &layout);
-	char	   *prepared = make(size + 1);
+	char	   *prepared = pool_take(size + 1);
 
 	memset(prepared, 0x55, size + 1);
 	nn_prepare(&config, &layout, param, prepared);
@@ -233,7 +222,7 @@ test_half(int H)
 
 	snprintf(json, sizeof(json), "{\"hidden\": %d, \"attention\": [16, 8], " ITEMS ", \"tasks\": []}", H);
 	param = make_param(json);
-	nn_init(&config, &layout, param, 7, NULL, make(2 * sizeof(float) * (size_t) H * (size_t) H));
+	nn_init(&config, &layout, param, 7, NULL, pool_take(2 * sizeof(float) * (size_t) H * (size_t) H));
 	for (size_t i = layout.dense_floats; i < layout.floats; i++)
 		param[i] *= 20;
 	prepared = prepare(param);
@@ -271,7 +260,6 @@ main(void)
 		test_half(128);
 		test_half(23);
 	}
-	for (int i = 0; i < n_pool; i++)
-		free(pool[i]);
+	pool_free();
 	return done();
 }
