@@ -341,7 +341,7 @@ COMMENT ON FUNCTION dupn_attention(uuid, text, jsonb, timestamptz, int) IS 'whic
 
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, candidate record) RETURNS real
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_record';
-COMMENT ON FUNCTION dupn_score(text, dupn_vector, record) IS 'score of a candidate row: a probability for binary tasks';
+COMMENT ON FUNCTION dupn_score(text, dupn_vector, record) IS 'score of a candidate row: a probability for binary tasks, for rank tasks the weighted sum of its numbers';
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, item_id bigint) RETURNS real
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_bigint';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, bigint) IS 'score of an item given by its key';
@@ -368,6 +368,11 @@ CREATE FUNCTION dupn_classify(task text, vector dupn_vector)
 	RETURNS TABLE (class text, probability real)
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 2000 ROWS 7 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_classify(text, dupn_vector) IS 'probabilities of a multiclass task''s classes, most likely first';
+
+CREATE FUNCTION dupn_rank_weights(task text, vector dupn_vector)
+	RETURNS TABLE (feature text, weight real)
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 2000 ROWS 7 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_rank_weights(text, dupn_vector) IS 'what the features of a rank task count for a user, none of them negative, in the order in which they were declared; of numbers less their mean, over their standard deviation';
 
 CREATE FUNCTION dupn_item_vector(candidate record, model text DEFAULT NULL, version int DEFAULT NULL) RETURNS real[]
 	LANGUAGE C STABLE PARALLEL SAFE COST 800 AS 'MODULE_PATHNAME';

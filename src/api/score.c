@@ -266,7 +266,8 @@ match_columns(Scorer *scorer, const Served *served)
 
 	for (int k = 0; k < task->features; k++)
 	{
-		const char *name = scorer->names->feature[k];
+		bool		flipped;
+		const char *name = feature_column(task->kind, scorer->names->feature[k], &flipped);
 		int			attnum = row_column(record->tupdesc, name);
 
 		if (attnum == 0)

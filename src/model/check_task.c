@@ -224,6 +224,36 @@ check_candidate(const Model *model, const ModelTask *task, Oid samples)
 }
 
 static void
+check_feature(const Model *model, const ModelTask *task, Oid samples, int i)
+{
+	const char *catalog = model->relations.catalog;
+	bool		flipped;
+	const char *column = feature_column(task->kind, task->features[i], &flipped);
+
+	if (catalog != NULL && relation_column(samples, column, NULL) == InvalidAttrNumber &&
+		relation_column(relation_oid(catalog), column, NULL) != InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("feature \"%s\" is not in the samples %s, but only in the catalog %s",
+						column, task->samples, catalog),
+				 errhint("Log it with each sample as it was then: today's value knows what came after, the labels among it.")));
+	check_number_column(model, samples, task->samples, "feature", column);
+	if (strcmp(column, task->label) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("feature \"%s\" is the label", column)));
+	for (int k = 0; k < i; k++)
+	{
+		bool		other;
+
+		if (strcmp(feature_column(task->kind, task->features[k], &other), column) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("feature \"%s\" is named more than once", column)));
+	}
+}
+
+static void
 check_samples(const Model *model, const FeatureSet *set, const ModelTask *task)
 {
 	const Relations *relations = &model->relations;
@@ -265,21 +295,10 @@ check_samples(const Model *model, const FeatureSet *set, const ModelTask *task)
 				(errcode(ERRCODE_TOO_MANY_COLUMNS),
 				 errmsg("too many features: %d, of at most %d", task->n_features, MAX_SAMPLE_FEATURES)));
 	for (int i = 0; i < task->n_features; i++)
-	{
-		check_number_column(model, samples, task->samples, "feature", task->features[i]);
-		if (strcmp(task->features[i], task->label) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("feature \"%s\" is the label", task->features[i])));
-		for (int k = 0; k < i; k++)
-			if (strcmp(task->features[k], task->features[i]) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("feature \"%s\" is named more than once", task->features[i])));
-	}
+		check_feature(model, task, samples, i);
 
 	/* item and context columns that the samples have must mean what the model's mean */
-	for (int f = 0; f < set->n[NN_ITEM] && task->kind == NN_BINARY; f++)
+	for (int f = 0; f < set->n[NN_ITEM] && task->kind != NN_MULTICLASS; f++)
 	{
 		const Feature *feature = &set->f[NN_ITEM][f];
 		CellType	cell;
@@ -311,11 +330,6 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 {
 	Oid			label_type = InvalidOid;
 
-	if (task->kind == NN_RANK)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("tasks of kind \"rank\" cannot be declared yet"),
-				 errhint("Use kind \"binary\" with the same samples, label and features.")));
 	if (task->kind == NN_NEXT_ITEM)
 	{
 		refuse_argument(task, "samples", task->samples != NULL);
@@ -324,13 +338,16 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 	}
 	else
 	{
-		if (task->kind == NN_BINARY && task->samples == NULL)
+		if (task->kind != NN_MULTICLASS && task->samples == NULL)
 			missing_argument(task, "samples",
 							 "Name the relation with one row per decision: user, time, what was offered, and whether it was taken.");
 		if (task->label == NULL)
-			missing_argument(task, "label", task->kind == NN_BINARY ?
+			missing_argument(task, "label", task->kind != NN_MULTICLASS ?
 							 "Name the boolean column of the samples that says whether it was taken." :
 							 "Name the column whose value is to be told.");
+		if (task->kind == NN_RANK && task->n_features == 0)
+			missing_argument(task, "features",
+							 "Name the numbers of the samples that candidates are ranked by; '-price' for one of which less is better.");
 	}
 
 	if (task->samples != NULL)
@@ -352,7 +369,7 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 		label_type = check_stream_column(model, set, "label", task->label);
 	}
 
-	if (task->kind == NN_BINARY && !is_number(label_type))
+	if ((task->kind == NN_BINARY || task->kind == NN_RANK) && !is_number(label_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("label \"%s\" has type %s, but must be boolean or a number that is 0 or 1",

@@ -25,11 +25,22 @@ typedef struct ModelTask
 	nn_kind		kind;
 	char	   *samples;		/* qualified relation, or NULL: from the events */
 	char	   *label;			/* column, or NULL */
-	char	  **features;		/* numeric columns of the samples */
+	char	  **features;		/* numeric columns of the samples, see feature_column */
 	int			n_features;
 	Jsonb	   *options_json;
 	TaskOptions options;
 } ModelTask;
+
+/*
+ * The column of a feature.  The weights of rank tasks are not negative: '-' in
+ * front of the column flips the number, so that less of it can be better.
+ */
+static inline const char *
+feature_column(nn_kind kind, const char *feature, bool *flipped)
+{
+	*flipped = kind == NN_RANK && feature[0] == '-';
+	return feature + *flipped;
+}
 
 /* Who was last found to have the right to use a kept model, and when. */
 typedef struct ModelUse
@@ -200,9 +211,9 @@ extern void task_check(const Model *model, const FeatureSet *set, const ModelTas
 typedef struct ImageTask
 {
 	char	  **class_name;		/* multiclass, [classes] */
-	char	  **feature;		/* [F] column names of the samples' numbers */
+	char	  **feature;		/* [F] the samples' numbers as declared: see feature_column */
 	const float *mean;
-	const float *scale;
+	const float *scale;			/* negative where the number is flipped */
 } ImageTask;
 
 typedef struct Catalogue

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * baseline_binary.c
- *	  Baselines of binary tasks: rates, and logistic regression on counts
+ *	  Baselines of binary and rank tasks: rates, and logistic regression on counts
  *
  * The regression sees what an analyst would put into a feature table: how much
  * and how recently the user did what, how earlier samples of the task ended,
@@ -257,6 +257,23 @@ logistic_fit(double *x, const float *label, int64 n, int d, double *mean, double
 	pfree(ahead);
 }
 
+/* What a shop without a model orders by: each of a rank task's features alone. */
+static void
+feature_baselines(const ModelTask *task, const SampleRows *rows, Judged *judged)
+{
+	int			F = task->n_features;
+
+	/* the first of them, and the regression */
+	for (int f = 0; f < F && judged->n_results < MAX_RESULTS - 1; f++)
+	{
+		Results    *alone = add_results(judged, psprintf("feature %s", task->features[f]));
+
+		alone->score = palloc0_array_huge(float, judged->n);
+		for (int64 i = 0; i < judged->n; i++)
+			alone->score[i] = rows->features[judged->target[i] * F + f];
+	}
+}
+
 void
 binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *judged)
 {
@@ -278,6 +295,9 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	Results    *user_rate = add_results(judged, "user_rate");
 	Results    *item_rate = rows->item != NULL ? add_results(judged, "item_rate") : NULL;
 	Results    *regression;
+
+	if (data->model->task[t].kind == NN_RANK)
+		feature_baselines(&data->model->task[t], rows, judged);
 
 	/* it looks at the samples' columns */
 	job_begin();

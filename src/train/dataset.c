@@ -521,12 +521,15 @@ standardize(Build *build, int t, const SampleWriter *writer)
 	const TimestampTz *time = writer->time->data;
 	const float *raw = writer->raw_features->data;
 	Column	   *scaled = column_add(data->store, sizeof(float), &rows->features);
-	int			F = data->model->task[t].n_features;
+	const ModelTask *task = &data->model->task[t];
+	int			F = task->n_features;
 
 	rows->mean = MemoryContextAllocZero(data->context, sizeof(float) * Max(F, 1));
 	rows->scale = MemoryContextAllocZero(data->context, sizeof(float) * Max(F, 1));
 	for (int f = 0; f < F; f++)
 	{
+		bool		flipped;
+		const char *column = feature_column(task->kind, task->features[f], &flipped);
 		double		sum = 0;
 		double		squares = 0;
 		double		mean;
@@ -549,7 +552,14 @@ standardize(Build *build, int t, const SampleWriter *writer)
 				squares += (raw[i * F + f] - mean) * (raw[i * F + f] - mean);
 		deviation = n > 0 ? sqrt(squares / n) : 0;
 		rows->mean[f] = mean;
-		rows->scale[f] = deviation > 1e-12 * fabs(mean) && deviation > 0 ? 1 / deviation : 1;
+		rows->scale[f] = 1;
+		if (deviation > 1e-12 * fabs(mean) && deviation > 0)
+			rows->scale[f] = 1 / deviation;
+		else
+			job_note("task \"%s\": feature \"%s\" has %s before the hold-out and says nothing", task->name,
+					 column, n > 0 ? "one value only" : "no value");
+		if (flipped)
+			rows->scale[f] = -rows->scale[f];
 	}
 	for (int64 i = 0; i < rows->n; i++)
 	{

@@ -311,7 +311,7 @@ count_task(Estimate *e, int t)
 		label = psprintf("%s.%s", source == FROM_CATALOG ? "c" : "e", quote_identifier(task->label));
 	}
 
-	if (task->kind == NN_BINARY)
+	if (task->kind == NN_BINARY || task->kind == NN_RANK)
 	{
 		/* positives, and labels that are neither 0 nor 1 */
 		bool		boolean = getBaseType(label_type) == BOOLOID;

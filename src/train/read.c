@@ -518,8 +518,11 @@ read_samples(Build *build, int t)
 		task->kind == NN_MULTICLASS ? text_table(build) : NULL;
 	for (int i = 0; i < task->n_features; i++)
 	{
-		(void) column_type(relation, task->samples, task->features[i]);
-		appendStringInfo(&sql, ", s.%s", quote_identifier(task->features[i]));
+		bool		flipped;
+		const char *column = feature_column(task->kind, task->features[i], &flipped);
+
+		(void) column_type(relation, task->samples, column);
+		appendStringInfo(&sql, ", s.%s", quote_identifier(column));
 		query.n_extra++;
 	}
 	build->weight[t] = -1;

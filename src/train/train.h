@@ -108,7 +108,7 @@ typedef struct SampleRows
 	float	   *weight;			/* or NULL */
 	float	   *features;		/* [n, F] z-scored */
 	float	   *mean;			/* [F] of the training samples */
-	float	   *scale;			/* [F] by which (value - mean) is multiplied */
+	float	   *scale;			/* [F] by which (value - mean) is multiplied; negative: flipped */
 	IdColumn	candidate[NN_MAX_FEATURES]; /* in the order of task_candidate() */
 	int32	   *item;			/* catalogue index of the candidate, -1 */
 	IdColumn	context[NN_MAX_FEATURES];	/* context columns that the samples have */
@@ -235,7 +235,7 @@ typedef struct Results
 	float	   *log_loss;		/* where the scorer gives probabilities, else NULL */
 } Results;
 
-#define MAX_RESULTS 8			/* the model and its baselines */
+#define MAX_RESULTS 16			/* the model and its baselines */
 
 typedef struct Judged
 {

@@ -179,8 +179,6 @@ SELECT dupn_add_task('m', NULL, 'next_item');
 \echo :SQLSTATE
 SELECT dupn_add_task('m', 't', NULL);
 \echo :SQLSTATE
-SELECT dupn_add_task('m', 't', 'rank', samples => 'samples', label => 'label', features => '{score}');
-\echo :SQLSTATE
 SELECT dupn_add_task('m', 't', 'binary', label => 'label');
 \echo :SQLSTATE
 SELECT dupn_add_task('m', 't', 'binary', samples => 'samples');
