@@ -212,7 +212,7 @@ find_known(Session *session, void *argument)
 	Served	   *served = argument;
 	Stepper    *stepper = served->own;
 
-	stepper->known = items_known(session_sources(session, served->model));
+	stepper->known = items_known(session_sources(session, served->model)->relation[1]);
 }
 
 static void

@@ -199,6 +199,31 @@ find_catalogue(ModelImage *image, const char *what)
 	}
 }
 
+/* The levels of a multiclass task that cuts a number. */
+static void
+find_levels(ModelImage *image, int t, const char *what)
+{
+	const nn_task *task = &image->config.task[t];
+	ImageTask  *levels = &image->task[t];
+	char		name[NN_MAX_TENSOR];
+	const nn_file_tensor *tensor;
+
+	snprintf(name, sizeof(name), "task.%s.bounds", task->name);
+	tensor = nn_file_find(&image->file, name);
+	if (tensor == NULL)
+		return;
+	if (tensor->dtype != NN_F64 || tensor->rank != 2 || tensor->shape[0] < 1 ||
+		tensor->shape[1] != task->classes - 1)
+		damaged(what, "tensor \"%s\" has the wrong type or shape", name);
+	levels->bounds = nn_file_data(&image->file, tensor);
+	if ((uintptr_t) levels->bounds % sizeof(double) != 0)
+		damaged(what, "tensor \"%s\" is not aligned", name);
+	levels->within_key = find_vector(image, what, NN_I64, -1, PG_INT32_MAX, &levels->n_within,
+									 "task.%s.within_keys", task->name);
+	if (tensor->shape[0] != Max(levels->n_within, 1))
+		damaged(what, "tensor \"%s\" has the wrong type or shape", name);
+}
+
 static void
 find_statistics(ModelImage *image, const char *what)
 {
@@ -207,6 +232,8 @@ find_statistics(ModelImage *image, const char *what)
 		const nn_task *task = &image->config.task[t];
 		int64		n;
 
+		if (task->kind == NN_MULTICLASS)
+			find_levels(image, t, what);
 		if (task->features == 0)
 			continue;
 		image->task[t].mean = find_vector(image, what, NN_F32, task->features, task->features, &n,
@@ -407,6 +434,23 @@ check_catalogue(const ModelImage *image, const char *what)
 	}
 }
 
+static void
+check_levels(const ImageTask *levels, const nn_task *task, const char *what)
+{
+	int			n = task->classes - 1;
+
+	for (int64 row = 0; row < Max(levels->n_within, 1); row++)
+	{
+		const double *bounds = levels->bounds + row * n;
+
+		for (int i = 0; i < n; i++)
+			if (!isfinite(bounds[i]) || (i > 0 && bounds[i] < bounds[i - 1]))
+				damaged(what, "the levels of task \"%s\" are not ascending", task->name);
+		if (levels->n_within > 0 && levels->within_key[row] == CELL_NULL)
+			damaged(what, "the levels of task \"%s\" are cut within no value", task->name);
+	}
+}
+
 /* Everything else, at the cost of reading all bytes. */
 static void
 image_check(const ModelImage *image, const char *what)
@@ -431,6 +475,9 @@ image_check(const ModelImage *image, const char *what)
 		}
 	check_catalogue(image, what);
 	for (int t = 0; t < image->config.n_task; t++)
+		if (image->task[t].bounds != NULL)
+			check_levels(&image->task[t], &image->config.task[t], what);
+	for (int t = 0; t < image->config.n_task; t++)
 		if (image->config.task[t].features > 0)
 		{
 			check_floats(image->task[t].mean, image->config.task[t].features, "mean", what);
@@ -448,16 +495,25 @@ image_open(const void *data, size_t size, const char *what, MemoryContext contex
 }
 
 int
-image_task(const ModelImage *image, const char *task)
+image_find_task(const ModelImage *image, const char *task)
 {
-	StringInfoData names;
-
 	for (int t = 0; t < image->config.n_task; t++)
 		if (strcmp(image->config.task[t].name, task) == 0)
 			return t;
+	return -1;
+}
+
+int
+image_task(const ModelImage *image, const char *task)
+{
+	StringInfoData names;
+	int			t = image_find_task(image, task);
+
+	if (t >= 0)
+		return t;
 
 	initStringInfo(&names);
-	for (int t = 0; t < image->config.n_task; t++)
+	for (t = 0; t < image->config.n_task; t++)
 		appendStringInfo(&names, "%s\"%s\"", t > 0 ? ", " : "", image->config.task[t].name);
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -466,6 +522,19 @@ image_task(const ModelImage *image, const char *task)
 			 image->config.n_task > 0 ?
 			 errhint("Its tasks are %s.", names.data) :
 			 errhint("It was trained without a task.")));
+}
+
+char *
+image_config_text(const ModelImage *image)
+{
+	size_t		size = image->file.metadata_length + 1;
+	char	   *text = palloc(size);
+	void	   *scratch = palloc(NN_FILE_SCRATCH);
+
+	if (nn_file_metadata(&image->file, "config", text, size, scratch, NN_FILE_SCRATCH) < 0)
+		elog(ERROR, "version %d of model \"%s\" has lost its configuration", image->version, image->model_name);
+	pfree(scratch);
+	return text;
 }
 
 /* vocabulary_find answers for what is absent too, so compare the key. */

@@ -285,11 +285,11 @@ read_version(VersionRow *row, const char *model_name, int32 model_id, int32 vers
 	return found;
 }
 
-ModelImage *
-image_get(const Model *model, int32 version)
+/* The row of a version, 0: of the published one. */
+static VersionRow
+find_version(const Model *model, int32 version)
 {
 	VersionRow	row;
-	ModelImage *image;
 
 	if (version == 0)
 		version = model->published;
@@ -303,8 +303,24 @@ image_get(const Model *model, int32 version)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("%s does not exist", row.what),
 				 errhint("The view dupn_versions lists the versions.")));
-	image = find_cached(&row);
+	return row;
+}
+
+ModelImage *
+image_get(const Model *model, int32 version)
+{
+	VersionRow	row = find_version(model, version);
+	ModelImage *image = find_cached(&row);
+
 	return image ? image : attach(&row, model->name);
+}
+
+ModelImage *
+image_hold(const Model *model, int32 version, void (*check) (void), MemoryContext context)
+{
+	VersionRow	row = find_version(model, version);
+
+	return open_mapped(&row, model->name, check, context);
 }
 
 ModelImage *

@@ -205,7 +205,8 @@ extern void task_check(const Model *model, const FeatureSet *set, const ModelTas
  *	catalogue.text U8, .text_offsets I64 [J + 1] (the key as SQL prints it),
  *	catalogue.<f> I32 [J], or .values and .offsets I64 [J + 1] when multi-hot,
  *	catalogue.count I64 [J] (events before the cut)
- *	task.<t>.bounds F64 (levels), task.<t>.within_keys I64 (cells) with bounds [n, levels - 1]
+ *	task.<t>.bounds F64 [n, classes - 1] (levels), with n > 1 or not
+ *	task.<t>.within_keys I64 [n] (cells): the values within which they are cut
  *	task.<t>.mean F32 [F], task.<t>.scale F32 [F]
  */
 typedef struct ImageTask
@@ -214,6 +215,9 @@ typedef struct ImageTask
 	char	  **feature;		/* [F] the samples' numbers as declared: see feature_column */
 	const float *mean;
 	const float *scale;			/* negative where the number is flipped */
+	const double *bounds;		/* multiclass: of levels, rows of classes - 1; NULL: classes are values */
+	int64		n_within;		/* rows, each of a value of within_key; 0: one row for all */
+	const Cell *within_key;
 } ImageTask;
 
 typedef struct Catalogue
@@ -265,7 +269,18 @@ extern ModelImage *image_get(const Model *model, int32 version);
 /* By a stored vector's stamp. */
 extern ModelImage *image_get_stamped(int32 model_id, int32 version, int64 fingerprint);
 
+/*
+ * image_get for a job: the image is the caller's and goes with the context,
+ * however many transactions that takes.  Inside one; check is called meanwhile.
+ */
+extern ModelImage *image_hold(const Model *model, int32 version, void (*check) (void),
+							  MemoryContext context);
+
 extern int	image_task(const ModelImage *image, const char *task);	/* error when there is none */
+extern int	image_find_task(const ModelImage *image, const char *task); /* -1: none */
+
+/* The text that its network was made of, in the current memory context. */
+extern char *image_config_text(const ModelImage *image);
 
 /* Make an image from the bytes of a safetensors file (checked as hostile). */
 extern ModelImage *image_open(const void *data, size_t size, const char *what, MemoryContext context);

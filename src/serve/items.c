@@ -24,14 +24,14 @@
 #include "utils/rls.h"
 
 bool
-items_known(const Sources *sources)
+items_known(Oid catalog)
 {
-	switch (get_rel_relkind(sources->relation[1]))
+	switch (get_rel_relkind(catalog))
 	{
 		case RELKIND_RELATION:
 		case RELKIND_PARTITIONED_TABLE:
 		case RELKIND_MATVIEW:
-			return check_enable_rls(sources->relation[1], InvalidOid, true) != RLS_ENABLED;
+			return check_enable_rls(catalog, InvalidOid, true) != RLS_ENABLED;
 		default:
 			return false;
 	}
@@ -56,7 +56,7 @@ items_begin(EventItems *items, Session *session, const Sources *sources, EventTa
 	items->first = table->n;
 	if (!items->wanted)
 		return;
-	items->known = items_known(sources);
+	items->known = items_known(sources->relation[1]);
 	if (items->key_type.type != sources->catalog_key_type)
 		cell_type_init(&items->key_type, sources->catalog_key_type, true, table->context);
 }

@@ -179,7 +179,7 @@ extern void reading_run(RowReceiver *receiver, const Datum *values);
 
 /* May the version's catalogue tell this caller what items are, or must the
  * catalog be asked for each? */
-extern bool items_known(const Sources *sources);
+extern bool items_known(Oid catalog);
 
 /*
  * One of the two items_add before each row that is appended to the table;

@@ -12,6 +12,7 @@
 
 #include <math.h>
 
+#include "serve/session.h"
 #include "settings.h"
 #include "utils/memutils.h"
 
@@ -198,6 +199,13 @@ gather_rows(const RawRows *rows, int64 first_run, int64 n_runs, int64 **order, i
 	return n;
 }
 
+/* Where the item of an event is in the catalogue. */
+static int32
+item_place(const Build *build, const RawItem *item)
+{
+	return item == &build->no_item ? ITEM_NONE : build->catalogue_index[item - build->item];
+}
+
 /* The columns of the data set's events while they are written. */
 typedef struct EventWriter
 {
@@ -325,6 +333,7 @@ encode_events(Build *build)
 		{
 			int64		row = order[i];
 			const RawItem *item = raw_item(build, build->events, row);
+			int32		place = item_place(build, item);
 
 			event->time = raw_time(build->events, row);
 			event->item = (int32) i;	/* through the sort: which row it was */
@@ -337,6 +346,14 @@ encode_events(Build *build)
 
 					if (feature->encoding == ENCODE_FIXED)
 						continue;
+					if (feature->source == FROM_CATALOG && place >= 0 && build->base_items)
+					{
+						const int32 *ids;
+
+						event->n[g][f] = catalogue_ids(&data->catalogue, f, feature->multi, place, &ids);
+						memcpy(event->id[g][f], ids, sizeof(int32) * event->n[g][f]);
+						continue;
+					}
 					m = event_cells(build, row, item, event_groups[g], f, &cells);
 					event->n[g][f] = encode_cells(feature, cells, m, event->id[g][f]);
 				}
@@ -350,7 +367,7 @@ encode_events(Build *build)
 			int64		row = order[table->item[at]];
 			const RawItem *item = raw_item(build, build->events, row);
 
-			table->item[at] = item == &build->no_item ? -1 : build->catalogue_index[item - build->item];
+			table->item[at] = item_place(build, item);
 			write_labels(build, &writer, row, item);
 		}
 		if (user.n > 0)
@@ -510,7 +527,7 @@ open_samples(Build *build, int t, SampleWriter *writer)
 			writer->context[f] = id_writer(data, &rows->context[f], data->set->f[NN_CONTEXT][f].multi);
 }
 
-/* Mean and scale of the training samples, then z-scores; a NULL is the mean. */
+/* Mean and scale of the training samples, unless a version has them, then z-scores; a NULL is the mean. */
 static void
 standardize(Build *build, int t, const SampleWriter *writer)
 {
@@ -523,10 +540,12 @@ standardize(Build *build, int t, const SampleWriter *writer)
 	Column	   *scaled = column_add(data->store, sizeof(float), &rows->features);
 	const ModelTask *task = &data->model->task[t];
 	int			F = task->n_features;
+	bool		known;
 
 	rows->mean = MemoryContextAllocZero(data->context, sizeof(float) * Max(F, 1));
 	rows->scale = MemoryContextAllocZero(data->context, sizeof(float) * Max(F, 1));
-	for (int f = 0; f < F; f++)
+	known = base_statistics(build, t, rows);
+	for (int f = 0; f < F && !known; f++)
 	{
 		bool		flipped;
 		const char *column = feature_column(task->kind, task->features[f], &flipped);
@@ -707,7 +726,7 @@ encode_samples(Build *build, int t)
 /* ---------------- all of it ---------------- */
 
 Dataset *
-dataset_load(const Job *job, const Model *model)
+dataset_load(const Job *job, const Model *model, const ModelImage *base)
 {
 	MemoryContext context = AllocSetContextCreate(job->context, "dupn data set", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext temporary = AllocSetContextCreate(job->context, "dupn reading", ALLOCSET_DEFAULT_SIZES);
@@ -717,21 +736,27 @@ dataset_load(const Job *job, const Model *model)
 	int64		kilobytes = dupn_job_memory > 0 ? dupn_job_memory : maintenance_work_mem;
 
 	data->model = model;
+	data->base = base;
 	data->context = context;
 	data->memory = column_memory(job->context, kilobytes * 1024);
 	data->store = column_store(context, data->memory);
 	build->data = data;
+	build->base = base;
 	build->context = temporary;
 	build->store = column_store(temporary, data->memory);
 
 	read_relations(build);
-	job_progress("learning vocabularies", 0.05, 0, NULL);
+	job_progress(base ? "learning levels" : "learning vocabularies", 0.05, 0, NULL);
 	learn_split(build);
 	learn_items(build);
-	learn_features(build);
+	if (base == NULL)
+		learn_features(build);
 	learn_levels(build);
 	job_progress("encoding", 0.07, 0, NULL);
-	make_catalogue(build);
+	if (base)
+		base_catalogue(build);
+	else
+		make_catalogue(build);
 
 	/* what was learned came beside the rows */
 	(void) column_memory_reserve(data->memory, 0);

@@ -106,6 +106,8 @@ typedef struct ItemNumbers ItemNumbers;
 typedef struct Build
 {
 	Dataset    *data;
+	const ModelImage *base;		/* that says how all is encoded, or NULL: it is learned */
+	bool		base_items;		/* its catalogue tells what events lack, as in serving */
 	MemoryContext context;		/* gone when the data set is complete */
 	ColumnStore *store;			/* gone with it */
 	RawRows    *events;
@@ -214,6 +216,18 @@ extern void learn_levels(Build *build);
 
 /* class of a label, -1: none */
 extern int	levels_class(const Levels *levels, Cell label, double number, Cell within);
+
+/* ---------------- base.c: as a version has it ---------------- */
+
+/* Give today's features what the version has learned of them; error where they differ. */
+extern void base_features(Build *build);
+
+/* The catalogue, with today's counts. */
+extern void base_catalogue(Build *build);
+
+/* Levels, and mean and scale, of a task; false: there is no version, or it has no such task. */
+extern bool base_levels(Build *build, int t);
+extern bool base_statistics(const Build *build, int t, SampleRows *rows);
 
 /* ---------------- samples.c ---------------- */
 

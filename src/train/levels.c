@@ -159,6 +159,8 @@ learn_bounds(Build *build, int t, Levels *levels, const LabelValue *values, int6
 	const ModelTask *task = &data->model->task[t];
 	bool		within = task->options.within != NULL;
 	Column	   *numbers = column_add(build->store, sizeof(double), NULL);
+	double	   *all_bounds;
+	Cell	   *within_key;
 	int64		groups = 0;
 	int			most = 1;
 
@@ -170,13 +172,14 @@ learn_bounds(Build *build, int t, Levels *levels, const LabelValue *values, int6
 		column_append(numbers, &values[i].number, 1);
 	}
 	column_finish(numbers);
-	levels->bounds = MemoryContextAllocHuge(data->context,
-											sizeof(double) * Max(groups, 1) * levels->classes);
-	levels->within_key = MemoryContextAllocHuge(data->context, sizeof(Cell) * Max(groups, 1));
+	all_bounds = MemoryContextAllocHuge(data->context, sizeof(double) * Max(groups, 1) * levels->classes);
+	within_key = MemoryContextAllocHuge(data->context, sizeof(Cell) * Max(groups, 1));
+	levels->bounds = all_bounds;
+	levels->within_key = within_key;
 	groups = 0;
 	for (int64 begin = 0, end; begin < n; begin = end)
 	{
-		double	   *bounds = levels->bounds + groups * (levels->classes - 1);
+		double	   *bounds = all_bounds + groups * (levels->classes - 1);
 		int			n_bounds;
 
 		for (end = begin; end < n && values[end].within == values[begin].within; end++)
@@ -185,7 +188,7 @@ learn_bounds(Build *build, int t, Levels *levels, const LabelValue *values, int6
 		most = Max(most, n_bounds + 1);
 		for (int b = n_bounds; b < levels->classes - 1; b++)
 			bounds[b] = DBL_MAX;
-		levels->within_key[groups++] = values[begin].within;
+		within_key[groups++] = values[begin].within;
 	}
 	column_free(numbers);
 
@@ -225,7 +228,7 @@ learn_levels(Build *build)
 		LabelLearner learner = {.task = t, .keep_below = PG_UINT64_MAX};
 		Column	   *values;
 
-		if (task->kind != NN_MULTICLASS)
+		if (task->kind != NN_MULTICLASS || base_levels(build, t))
 			continue;
 		values = learner.values = column_add(build->store, sizeof(LabelValue), NULL);
 		if (task_from_events(task))

@@ -582,6 +582,8 @@ read_relations(Build *build)
 
 	job_begin();
 	data->set = model_features(model, data->context);
+	if (build->base)
+		base_features(build);
 	{
 		Oid			events = relation_oid(relations->events);
 

@@ -8,7 +8,7 @@
  *	  job.c			the worker: connects, waits, reports, gives way, ends
  *	  team.c		processes that do one job together, see team.h
  *	  dataset.c		reads the relations, learns vocabularies, encodes; with
- *					read.c, learn.c, levels.c, see dataset.h
+ *					read.c, learn.c, levels.c, base.c, see dataset.h
  *	  samples.c		which moments each task trains and is judged on
  *	  batches.c, softmax.c	from moments to batches for the network
  *	  start.c		start values that are counted
@@ -121,16 +121,22 @@ typedef struct Levels
 	char	  **class_name;
 	bool		number;			/* cut into levels by bounds, else by vocabulary */
 	Vocabulary	vocabulary;		/* cell -> class */
-	double	   *bounds;			/* [classes - 1], or [n_within, classes - 1] */
+	const double *bounds;		/* [classes - 1], or [n_within, classes - 1] */
 	Vocabulary	within;			/* cell -> row of bounds; n_within 0: one row for all */
 	int64		n_within;
-	Cell	   *within_key;
+	const Cell *within_key;
 } Levels;
+
+/* Of an event instead of a place in the catalogue. */
+#define ITEM_NONE		(-1)	/* it has no key */
+#define ITEM_UNKNOWN	(-2)	/* its key is not in the catalogue of the version that
+								 * the data set is encoded by */
 
 typedef struct Dataset
 {
 	const Model *model;
-	FeatureSet *set;			/* learned */
+	const ModelImage *base;		/* whose encoding this is, or NULL: it was learned */
+	FeatureSet *set;
 	MemoryContext context;
 	ColumnMemory *memory;
 	ColumnStore *store;			/* of the columns below, which nobody writes to */
@@ -153,8 +159,21 @@ typedef struct Dataset
 	int64		events_before_cut;
 } Dataset;
 
-/* Reads, finds the cut, learns, encodes.  Manages transactions. */
-extern Dataset *dataset_load(const Job *job, const Model *model);
+/*
+ * Reads, finds the cut, learns, encodes.  With a version, see image_hold and
+ * base_check, only what a task has that the version lacks is learned, and the
+ * rest is taken from it: events and rows are encoded as serving encodes them,
+ * items and classes that it does not know are nobody's target.  Manages
+ * transactions.
+ */
+extern Dataset *dataset_load(const Job *job, const Model *model, const ModelImage *base);
+
+/*
+ * base.c: error unless the model, as it is declared now, makes the network of
+ * the version, but for tasks that the version does not have.  Inside a
+ * transaction.
+ */
+extern void base_check(const Model *model, const ModelImage *base);
 
 /* The ids of a user's profile, and of the context of a row of a task's samples. */
 extern void dataset_profile(const Dataset *data, int32 user, IdRow *row);

@@ -177,6 +177,26 @@ find_constants(Trainer *trainer, float *base_rate)
 	}
 }
 
+/* What the network has under the same name in a version; base_check has seen that the shapes are the same. */
+static void
+copy_parameters(Trainer *trainer, const ModelImage *base)
+{
+	for (int i = 0; i < trainer->layout->n; i++)
+	{
+		const nn_tensor *to = &trainer->layout->tensor[i];
+		int			found = nn_layout_find(&base->layout, to->name);
+		const nn_tensor *from = found >= 0 ? &base->layout.tensor[found] : NULL;
+
+		if (from == NULL)
+			continue;
+		if (from->rows != to->rows || from->cols != to->cols)
+			elog(ERROR, "tensor \"%s\" has another shape in version %d", to->name, base->version);
+		memcpy(trainer->steps->param + to->offset, base->param + from->offset, sizeof(float) * to->rows * to->cols);
+		for (int row = 0; row < 2 && to->table; row++)
+			trainer->steps->trained[row][i - trainer->layout->first_table] = 1;
+	}
+}
+
 static void
 make_network(Trainer *trainer)
 {
@@ -231,6 +251,8 @@ make_network(Trainer *trainer)
 	scratch = palloc_extended(sizeof(float) * 2 * options->hidden * options->hidden, MCXT_ALLOC_HUGE);
 	nn_init(trainer->config, trainer->layout, trainer->steps->param, (uint64) options->seed, base_rate, scratch);
 	start_values(trainer->data, trainer->moments, trainer->config, trainer->layout, trainer->steps->param);
+	if (trainer->data->base)
+		copy_parameters(trainer, trainer->data->base);
 	pfree(scratch);
 	trainer->random = (uint64) options->seed ^ UINT64CONST(0x5deece66d1234567);
 
@@ -548,11 +570,26 @@ report(Trainer *trainer, Metrics *metrics)
 	}
 }
 
+Trainer *
+trainer_make(Job *job, const Model *model, const ModelImage *base)
+{
+	Trainer    *trainer = palloc0(sizeof(Trainer));
+
+	trainer->job = job;
+	trainer->context = CurrentMemoryContext;
+	trainer->model = model;
+	trainer->data = dataset_load(job, model, base);
+	trainer->moments = moments_make(trainer->data);
+	make_network(trainer);
+	return trainer;
+}
+
 void
 train_run(Job *job)
 {
+	MemoryContext context = AllocSetContextCreate(job->context, "dupn training", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	Trainer    *trainer;
-	MemoryContext old;
 	Model	   *model;
 	Metrics		metrics = {0};
 	instr_time	begin,
@@ -560,22 +597,14 @@ train_run(Job *job)
 
 	INSTR_TIME_SET_CURRENT(begin);
 	blas_probe();
-	trainer = MemoryContextAllocZero(job->context, sizeof(Trainer));
-	trainer->job = job;
-	trainer->context = AllocSetContextCreate(job->context, "dupn training", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(trainer->context);
-
 	job_begin();
-	MemoryContextSwitchTo(trainer->context);
+	MemoryContextSwitchTo(context);
 	model = model_get_by_id(job->model_id, false);
 	if (job->options)
 		job_apply_options(model, job->options);
 	job_commit();
 
-	trainer->model = model;
-	trainer->data = dataset_load(job, model);
-	trainer->moments = moments_make(trainer->data);
-	make_network(trainer);
+	trainer = trainer_make(job, model, NULL);
 	train_epochs(trainer);
 	report(trainer, &metrics);
 	if (model->options.refit)
@@ -585,5 +614,5 @@ train_run(Job *job)
 	INSTR_TIME_SUBTRACT(end, begin);
 	publish_version(trainer, &metrics, INSTR_TIME_GET_DOUBLE(end));
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(trainer->context);
+	MemoryContextDelete(context);
 }

@@ -36,6 +36,14 @@ typedef struct Trainer
 
 /* ---------------- trainer.c ---------------- */
 
+/*
+ * Data set, moments and network of a training or of a judgement, in the current
+ * memory context, which is the trainer's own.  With a version the data are
+ * encoded as it encodes them, see dataset_load, and parameters that it has
+ * under the same names are its; the others begin anew.
+ */
+extern Trainer *trainer_make(Job *job, const Model *model, const ModelImage *base);
+
 /* {"task": ratio, ...} of what is known, for job_progress. */
 extern char *trainer_ratios_json(const Trainer *trainer);
 
