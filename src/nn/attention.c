@@ -219,7 +219,7 @@ nn_attention_pool(const nn_run *run, const nn_batch *batch, bool per_event, cons
 		memcpy(score, raw + view_row(per_event, batch, v), length * sizeof(float));
 		for (int32_t j = 0; j < length; j++)
 		{
-			if (config->recency > 0)
+			if (config->recency_bias)
 				score[j] += nn_param(run, layout->attention_recency)
 					[event_type(config, batch, event + j) * config->recency + batch->recency[pair + j]];
 			if (config->lag > 0)
@@ -365,7 +365,7 @@ nn_attention_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,
 		for (int32_t j = 0; j < length; j++)
 		{
 			ds[j] = a[j] * (ds[j] - mean);
-			if (config->recency > 0)
+			if (config->recency_bias)
 				nn_grad_of(run, grad, layout->attention_recency)
 					[event_type(config, batch, event + j) * config->recency + batch->recency[pair + j]] += ds[j];
 			if (config->lag > 0)

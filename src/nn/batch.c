@@ -236,7 +236,7 @@ nn_batch_check(const nn_config *config, const nn_batch *batch)
 		!views_fine(config, batch))
 		return NN_BAD_BATCH;
 	M = batch->views > 0 ? batch->view_offsets[batch->views] : 0;
-	if (!buckets_fine(batch->recency, config->recency, M) ||
+	if (!buckets_fine(batch->recency, config->recency_bias ? config->recency : 0, M) ||
 		!buckets_fine(batch->lag, config->lag, M) ||
 		!group_fine(config, NN_PROFILE, batch->profile, batch->views) ||
 		!group_fine(config, NN_CONTEXT, batch->context, batch->views))

@@ -22,6 +22,7 @@
 #define WHERE_SIZE	(2 * NN_MAX_NAME + 32)
 
 const char *const nn_group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
+const char *const nn_pooling_name[NN_POOLINGS] = {"attention", "last", "mean", "max"};
 const char *const nn_kind_name[NN_KINDS] = {"binary", "rank", "multiclass", "next_item"};
 
 typedef struct reader
@@ -487,6 +488,22 @@ read_attention(reader *r)
 }
 
 static bool
+read_pooling(reader *r)
+{
+	char		text[NN_MAX_NAME];
+
+	if (!read_text(r, ':', "\"pooling\"", text))
+		return false;
+	for (int p = 0; p < NN_POOLINGS; p++)
+		if (strcmp(text, nn_pooling_name[p]) == 0)
+		{
+			r->config->pooling = (nn_pooling) p;
+			return true;
+		}
+	return fail(r, "\"pooling\" must be \"attention\", \"last\", \"mean\" or \"max\"");
+}
+
+static bool
 read_encoding(reader *r)
 {
 	char		text[NN_MAX_NAME];
@@ -513,6 +530,10 @@ read_key(reader *r, const jsmntok_t *key, names *pending)
 		return read_bool(r, "\"bidirectional\"", &config->bidirectional);
 	if (nn_json_is(&r->js, key, "attention"))
 		return read_attention(r);
+	if (nn_json_is(&r->js, key, "pooling"))
+		return read_pooling(r);
+	if (nn_json_is(&r->js, key, "recency_bias"))
+		return read_bool(r, "\"recency_bias\"", &config->recency_bias);
 	if (nn_json_is(&r->js, key, "recency"))
 		return read_size(r, ':', "\"recency\"", 0, MAX_BUCKETS, &config->recency);
 	if (nn_json_is(&r->js, key, "recency_rows"))
@@ -527,6 +548,28 @@ read_key(reader *r, const jsmntok_t *key, names *pending)
 		return config->n_task > 0 ? fail(r, "\"tasks\" is given twice") :
 			read_tasks(r, pending->candidate);
 	return unknown_key(r, key, "the configuration");
+}
+
+/* Without attention there is nothing that only it reads. */
+static bool
+check_pooling(reader *r)
+{
+	nn_config  *config = r->config;
+	const char *pooling = nn_pooling_name[config->pooling];
+
+	if (config->pooling == NN_POOL_ATTENTION)
+	{
+		config->recency_bias = config->recency_bias && config->recency > 0;
+		return config->attention[0] > 0 || fail(r, "the configuration lacks \"attention\"");
+	}
+	config->recency_bias = false;
+	if (config->attention[0] > 0 || config->lag > 0)
+		return fail(r, "\"pooling\" is \"%s\", which takes no \"attention\" or \"lag\"", pooling);
+	for (int f = 0; f < config->n_feature[NN_PROPERTY]; f++)
+		if (config->feature[NN_PROPERTY][f].use != NN_USE_GATES)
+			return fail(r, "\"pooling\" is \"%s\", but property \"%s\" is used in the attention",
+						pooling, config->feature[NN_PROPERTY][f].name);
+	return true;
 }
 
 /* Widths, and what can be checked only with all of them. */
@@ -575,6 +618,7 @@ nn_config_parse(nn_config *config, const char *json, size_t length,
 	memset(config, 0, sizeof(*config));
 	memset(&pending, 0, sizeof(pending));
 	config->recency_rows = 1;
+	config->recency_bias = true;
 	root = nn_json_open(&r.js, json, length, tokens, sizeof(tokens));
 	if (root == NULL)
 	{
@@ -591,8 +635,8 @@ nn_config_parse(nn_config *config, const char *json, size_t length,
 	if (!close_container(&r, root))
 		return NN_BAD_CONFIG;
 
-	if (config->hidden == 0 || config->attention[0] == 0)
-		fail(&r, "the configuration lacks \"hidden\" or \"attention\"");
+	if (config->hidden == 0)
+		fail(&r, "the configuration lacks \"hidden\"");
 	else if (config->n_feature[NN_ITEM] == 0)
 		fail(&r, "the configuration has no \"item\" feature");
 	for (int f = 0; f < config->n_feature[NN_CONTEXT] && !r.failed; f++)
@@ -604,5 +648,5 @@ nn_config_parse(nn_config *config, const char *json, size_t length,
 		if (config->task[t].repeat && config->recency == 0)
 			fail(&r, "task \"%s\": \"repeat\" needs \"recency\" buckets", config->task[t].name);
 	}
-	return !r.failed && derive(&r) ? NN_OK : NN_BAD_CONFIG;
+	return !r.failed && check_pooling(&r) && derive(&r) ? NN_OK : NN_BAD_CONFIG;
 }

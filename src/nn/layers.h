@@ -224,6 +224,16 @@ extern nn_status nn_attention_backward(const nn_run *run, const nn_batch *batch,
 									   nn_grad *grad);
 
 /* ------------------------------------------------------------------------
+ * Pooling without attention: pooling.c
+ * ------------------------------------------------------------------------ */
+
+/* Fills the first W columns of acts->vector from acts->state. */
+extern void nn_pool_forward(const nn_run *run, const nn_batch *batch, nn_acts *acts);
+
+/* Adds to d_state [N, W]. */
+extern void nn_pool_backward(const nn_run *run, const nn_batch *batch, const nn_acts *acts, float *d_state);
+
+/* ------------------------------------------------------------------------
  * Users: user.c
  * ------------------------------------------------------------------------ */
 

@@ -109,13 +109,27 @@ typedef struct nn_task
 	bool		repeat;			/* next_item: the repeat term (JSON "repeat") */
 } nn_task;
 
+/* How the states of a view's events become the first W numbers of r: pooling.c */
+typedef enum nn_pooling
+{
+	NN_POOL_ATTENTION, NN_POOL_LAST, NN_POOL_MEAN, NN_POOL_MAX
+} nn_pooling;
+
+#define NN_POOLINGS 4
+
+extern const char *const nn_pooling_name[NN_POOLINGS];
+
 typedef struct nn_config
 {
 	int			hidden;			/* H */
 	bool		bidirectional;
-	int			attention[2];	/* A1, A2 */
-	int			recency;		/* buckets of attention.recency, 0: no such bias */
-	int			recency_rows;	/* its rows: behaviour types, at least 1 */
+	nn_pooling	pooling;
+	int			attention[2];	/* A1, A2; 0 with another pooling */
+	int			recency;		/* buckets of a time before now, 0: none */
+	int			recency_rows;	/* behaviour types beside them, at least 1 */
+	bool		recency_bias;	/* attention.recency [recency_rows, recency] is there;
+								 * JSON "recency_bias" false: the buckets are the
+								 * repeat term's alone */
 	int			lag;			/* buckets of attention.lag, 0: no such bias */
 	bool		item_sum;		/* "item_encoding": "sum" instead of concatenation */
 	bool		context_in_vector;	/* r = [.. ; u ; q] */
@@ -353,8 +367,8 @@ typedef struct nn_task_acts
 typedef struct nn_acts
 {
 	float	   *state;			/* [N, W] in the order of the batch's events */
-	float	   *attention;		/* [M] */
-	float	   *score;			/* [M] before the softmax */
+	float	   *attention;		/* [M]; NULL with another pooling */
+	float	   *score;			/* [M] before the softmax; likewise */
 	float	   *vector;			/* [V, R] before dropout */
 	float	   *dvector;		/* [V, R] gradient, filled by the heads' backward */
 	nn_task_acts task[NN_MAX_TASKS];

@@ -137,16 +137,19 @@ nn_layout_make(nn_layout *layout, const nn_config *config)
 		expected *= 2;
 	}
 
-	layout->attention_weight[0] = add_tensor(layout, 2, config->attention[0],
-											 config->Pa + config->W + config->Q + config->U,
-											 "attention.0.weight");
-	layout->attention_bias[0] = add_tensor(layout, 1, 1, config->attention[0], "attention.0.bias");
-	layout->attention_weight[1] = add_tensor(layout, 2, config->attention[1], config->attention[0],
-											 "attention.1.weight");
-	layout->attention_bias[1] = add_tensor(layout, 1, 1, config->attention[1], "attention.1.bias");
-	layout->attention_weight[2] = add_tensor(layout, 2, 1, config->attention[1], "attention.2.weight");
-	expected += 5;
-	if (config->recency > 0)
+	if (config->pooling == NN_POOL_ATTENTION)
+	{
+		layout->attention_weight[0] = add_tensor(layout, 2, config->attention[0],
+												 config->Pa + config->W + config->Q + config->U,
+												 "attention.0.weight");
+		layout->attention_bias[0] = add_tensor(layout, 1, 1, config->attention[0], "attention.0.bias");
+		layout->attention_weight[1] = add_tensor(layout, 2, config->attention[1], config->attention[0],
+												 "attention.1.weight");
+		layout->attention_bias[1] = add_tensor(layout, 1, 1, config->attention[1], "attention.1.bias");
+		layout->attention_weight[2] = add_tensor(layout, 2, 1, config->attention[1], "attention.2.weight");
+		expected += 5;
+	}
+	if (config->recency_bias)
 	{
 		layout->attention_recency = add_tensor(layout, 2, config->recency_rows, config->recency,
 											   "attention.recency");
@@ -315,7 +318,7 @@ nn_init(const nn_config *config, const nn_layout *layout, float *param, uint64_t
 		for (int j = 0; j < H; j++)
 			param[layout->tensor[lstm->bias].offset + H + j] = 1.0f;	/* remember at first */
 	}
-	for (int k = 0; k < 3; k++)
+	for (int k = 0; k < 3 && config->pooling == NN_POOL_ATTENTION; k++)
 		fill_weight(layout, layout->attention_weight[k], param, &state);
 	for (int j = 0; j < config->lag; j++)
 		param[layout->tensor[layout->attention_lag].offset + j] = -2.0f * (float) j;

@@ -278,14 +278,37 @@ write_features(const writer *w, nn_group group, int use, columns columns, int we
 					 panels, first + gathered->at[k], K, to);
 }
 
+static void
+write_attention(const writer *w, const nn_prepared *prepared)
+{
+	const nn_config *config = w->config;
+	const nn_layout *layout = w->layout;
+	const nn_tensor *first = &layout->tensor[layout->attention_weight[0]];
+	int			QU = config->Q + config->U,
+				A1 = config->attention[0];
+	int			panels = nn_panels(A1);
+
+	for (int k = 0; k < 2; k++)
+		write_bias(DENSE, &layout->tensor[layout->attention_bias[k]], values(w, layout->attention_bias[k]),
+				   nn_panels(config->attention[k]), prepared->attention_bias[k]);
+	write_features(w, NN_PROPERTY, NN_USE_ATTENTION, DENSE, layout->attention_weight[0], panels,
+				   &prepared->attention, &prepared->attention.property, 0, prepared->attention.property.width,
+				   prepared->attention_property);
+	write_panels(DENSE, first, values(w, layout->attention_weight[0]), config->Pa, config->W,
+				 panels, 0, config->W, prepared->attention_state);
+	write_panels(DENSE, first, values(w, layout->attention_weight[0]), config->Pa + config->W, QU,
+				 panels, 0, QU, prepared->attention_view);
+	write_panels(DENSE, &layout->tensor[layout->attention_weight[1]], values(w, layout->attention_weight[1]),
+				 0, A1, nn_panels(config->attention[1]), 0, A1, prepared->attention_second);
+	write_bias(DENSE, &layout->tensor[layout->attention_weight[2]], values(w, layout->attention_weight[2]),
+			   nn_panels(config->attention[1]), prepared->attention_last);
+}
+
 void
 nn_prepare(const nn_config *config, const nn_layout *layout, const float *param, void *out)
 {
 	const writer w = {config, layout, param};
-	const nn_tensor *first = &layout->tensor[layout->attention_weight[0]];
-	int			H = config->hidden,
-				QU = config->Q + config->U,
-				A1 = config->attention[0];
+	int			H = config->hidden;
 	int			panels = nn_lstm_panels(H);
 	nn_prepared prepared;
 
@@ -308,21 +331,8 @@ nn_prepare(const nn_config *config, const nn_layout *layout, const float *param,
 		write_half(lstm->recurrent, panels, H, lstm->half);
 	}
 
-	panels = nn_panels(A1);
-	for (int k = 0; k < 2; k++)
-		write_bias(DENSE, &layout->tensor[layout->attention_bias[k]], values(&w, layout->attention_bias[k]),
-				   nn_panels(config->attention[k]), prepared.attention_bias[k]);
-	write_features(&w, NN_PROPERTY, NN_USE_ATTENTION, DENSE, layout->attention_weight[0], panels,
-				   &prepared.attention, &prepared.attention.property, 0, prepared.attention.property.width,
-				   prepared.attention_property);
-	write_panels(DENSE, first, values(&w, layout->attention_weight[0]), config->Pa, config->W,
-				 panels, 0, config->W, prepared.attention_state);
-	write_panels(DENSE, first, values(&w, layout->attention_weight[0]), config->Pa + config->W, QU,
-				 panels, 0, QU, prepared.attention_view);
-	write_panels(DENSE, &layout->tensor[layout->attention_weight[1]], values(&w, layout->attention_weight[1]),
-				 0, A1, nn_panels(config->attention[1]), 0, A1, prepared.attention_second);
-	write_bias(DENSE, &layout->tensor[layout->attention_weight[2]], values(&w, layout->attention_weight[2]),
-			   nn_panels(config->attention[1]), prepared.attention_last);
+	if (config->pooling == NN_POOL_ATTENTION)
+		write_attention(&w, &prepared);
 }
 
 /* ------------------------------------------------------------------------

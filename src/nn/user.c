@@ -53,12 +53,19 @@ complete_vectors(const nn_run *run, const nn_batch *batch, const float *query_pr
 	}
 }
 
+/* The states become vectors: by attention, or as pooling.c has it. */
+static bool
+attends(const nn_config *config)
+{
+	return config->pooling == NN_POOL_ATTENTION;
+}
+
 /* With prepared weights: the memory of the layers is a chunk's, not a batch's. */
 static nn_status
 serve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_acts *acts)
 {
 	const nn_config *config = run->config;
-	bool		whole = nn_attention_serves(batch);
+	bool		whole = attends(config) && nn_attention_serves(batch);
 	int64_t		N = batch->sequences > 0 ? batch->offsets[batch->sequences] : 0;
 	float	   *query_profile = nn_arena_floats(arena, batch->views, config->Q + config->U);
 	float	   *raw = NULL;
@@ -74,7 +81,7 @@ serve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_acts *acts)
 		raw = nn_arena_floats(arena, N, 1);
 		nn_attention_serve_carve(run, batch, &prepared, arena, &serving);
 	}
-	else
+	else if (attends(config))
 		nn_attention_carve(run, batch, arena, &attention);
 	if (nn_arena_counts(arena))
 		return NN_OK;
@@ -88,8 +95,10 @@ serve(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_acts *acts)
 		NN_TRY(nn_attention_serve_scores(run, batch, &prepared, &serving, query_profile, acts->state, raw));
 		NN_TRY(nn_attention_pool(run, batch, true, raw, acts));
 	}
-	else
+	else if (attends(config))
 		NN_TRY(nn_attention_forward(run, batch, &attention, query_profile, acts));
+	else
+		nn_pool_forward(run, batch, acts);
 	complete_vectors(run, batch, query_profile, acts);
 	return NN_OK;
 }
@@ -106,8 +115,8 @@ nn_user_forward(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_ac
 	nn_user		user;
 
 	acts->state = nn_arena_floats(arena, N, config->W);
-	acts->attention = nn_arena_floats(arena, M, 1);
-	acts->score = nn_arena_floats(arena, M, 1);
+	acts->attention = attends(config) ? nn_arena_floats(arena, M, 1) : NULL;
+	acts->score = attends(config) ? nn_arena_floats(arena, M, 1) : NULL;
 	acts->vector = nn_arena_floats(arena, V, config->R);
 	acts->dvector = run->backward ? nn_arena_floats(arena, V, config->R) : NULL;
 	acts->own = NULL;
@@ -117,7 +126,8 @@ nn_user_forward(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_ac
 	acts->own = own = nn_arena_alloc(arena, 1, sizeof(nn_user));
 	for (int d = 0; d < directions; d++)
 		nn_lstm_carve(run, batch, arena, &user.lstm[d]);
-	nn_attention_carve(run, batch, arena, &user.attention);
+	if (attends(config))
+		nn_attention_carve(run, batch, arena, &user.attention);
 	user.query_profile = nn_arena_floats(arena, V, config->Q + config->U);
 	if (nn_arena_counts(arena))
 		return NN_OK;
@@ -127,7 +137,10 @@ nn_user_forward(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_ac
 	for (int d = 0; d < directions; d++)
 		NN_TRY(nn_lstm_forward(run, batch, d, &own->lstm[d], acts->state));
 	gather_views(run, batch, own->query_profile);
-	NN_TRY(nn_attention_forward(run, batch, &own->attention, own->query_profile, acts));
+	if (attends(config))
+		NN_TRY(nn_attention_forward(run, batch, &own->attention, own->query_profile, acts));
+	else
+		nn_pool_forward(run, batch, acts);
 	complete_vectors(run, batch, own->query_profile, acts);
 	return NN_OK;
 }
@@ -170,8 +183,11 @@ nn_user_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,
 		}
 	}
 
-	NN_TRY(nn_attention_backward(run, batch, arena, &own->attention, own->query_profile, acts,
-								 d_state, d_query_profile, grad));
+	if (attends(config))
+		NN_TRY(nn_attention_backward(run, batch, arena, &own->attention, own->query_profile, acts,
+									 d_state, d_query_profile, grad));
+	else if (!nn_arena_counts(arena))
+		nn_pool_backward(run, batch, acts, d_state);
 	if (!nn_arena_counts(arena))
 	{
 		nn_group_fields(config, run->layout, NN_CONTEXT, NN_USE_BOTH, &fields);

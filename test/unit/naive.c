@@ -169,7 +169,7 @@ score(const naive *n, int64_t event, int64_t pair, const double *state, const do
 	}
 	if (row >= config->recency_rows)
 		row = config->recency_rows - 1;
-	if (config->recency > 0)
+	if (config->recency_bias)
 		s += tensor(n, n->layout->attention_recency)[row * config->recency + n->batch->recency[pair]];
 	if (config->lag > 0)
 		s += tensor(n, n->layout->attention_lag)[n->batch->lag[pair]];
@@ -197,7 +197,8 @@ user_vector(const naive *n, int v, naive_out *out, double *r)
 	if (out->state)
 		memcpy(out->state + first * W, state, (size_t) length * W * sizeof(double));
 	for (int j = 0; j < length; j++)
-		sum += a[j] = exp(score(n, first + j, pair + j, state + j * W, q, u));
+		sum += a[j] = config->pooling == NN_POOL_ATTENTION ?
+			exp(score(n, first + j, pair + j, state + j * W, q, u)) : 1.0;
 	memset(r, 0, W * sizeof(double));
 	for (int j = 0; j < length; j++)
 	{
@@ -205,7 +206,16 @@ user_vector(const naive *n, int v, naive_out *out, double *r)
 		if (out->attention)
 			out->attention[pair + j] = a[j];
 		for (int k = 0; k < W; k++)
-			r[k] += a[j] * state[j * W + k];
+		{
+			double		h = state[j * W + k];
+
+			if (config->pooling == NN_POOL_LAST)
+				r[k] = j == (k < config->hidden ? length - 1 : 0) ? h : r[k];
+			else if (config->pooling == NN_POOL_MAX)
+				r[k] = j == 0 ? h : fmax(r[k], h);
+			else
+				r[k] += a[j] * h;
+		}
 	}
 	memcpy(r + W, u, config->U * sizeof(double));
 	if (config->context_in_vector)

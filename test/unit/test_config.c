@@ -50,7 +50,7 @@ main(void)
 	static char text[300];
 	char		name[80];
 
-	plan(79);
+	plan(88);
 
 	/* what is derived */
 	GOOD("{" BASE "}", config.hidden == 5 && config.attention[0] == 6 && config.attention[1] == 4 && config.E == 5 &&
@@ -78,6 +78,18 @@ main(void)
 	GOOD(TASK("\"kind\": \"multiclass\", \"classes\": 2, \"weight\": 1e-1"), config.task[0].weight == .1f && config.task[0].classes == 2);
 	GOOD("{" BASE ", \"recency\": 1, \"recency_rows\": 3, \"lag\": 2, \"tasks\": [{\"name\": \"n\", \"kind\": \"next_item\", \"repeat\": true}, {\"name\": \"m\", \"kind\": \"binary\"}]}",
 		 config.task[0].repeat && config.recency == 1 && config.recency_rows == 3 && config.lag == 2 && config.n_task == 2);
+
+	GOOD("{\"hidden\": 5, \"pooling\": \"mean\", " ITEM ", \"recency\": 3}", config.pooling == NN_POOL_MEAN && !config.recency_bias &&
+		 config.recency == 3 && config.attention[0] == 0);
+	GOOD("{" BASE ", \"pooling\": \"attention\", \"recency\": 3}", config.pooling == NN_POOL_ATTENTION && config.recency_bias);
+	GOOD("{" BASE ", \"recency_bias\": false, \"recency\": 3}", config.recency == 3 && !config.recency_bias);
+	bad("{\"hidden\": 5, " ITEM "}", "the configuration lacks \"attention\"");
+	bad("{\"attention\": [6, 4], " ITEM "}", "the configuration lacks \"hidden\"");
+	bad("{" BASE ", \"pooling\": \"sum\"}", "\"pooling\" must be \"attention\", \"last\", \"mean\" or \"max\"");
+	bad("{" BASE ", \"pooling\": \"last\"}", "\"pooling\" is \"last\", which takes no \"attention\" or \"lag\"");
+	bad("{\"hidden\": 5, \"pooling\": \"max\", \"lag\": 2, " ITEM "}", "\"pooling\" is \"max\", which takes no \"attention\" or \"lag\"");
+	bad("{\"hidden\": 5, \"pooling\": \"max\", " ITEM ", \"property\": [{\"name\": \"a\", \"vocab\": 3, \"dim\": 2}]}",
+		"\"pooling\" is \"max\", but property \"a\" is used in the attention");
 
 	/* limits of numbers */
 	GOOD("{\"hidden\": 1, \"attention\": [1, 1], " ITEM "}", config.hidden == 1);
