@@ -90,6 +90,11 @@ attention(FunctionCallInfo fcinfo, Oid type)
 			.context = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2),
 			.now = as_of_argument(fcinfo, 3)
 	};
+	if (served->image->config.pooling != NN_POOL_ATTENTION)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("model \"%s\" has no attention", served->image->model_name),
+				 errdetail("Its option \"pooling\" is \"%s\".", nn_pooling_name[served->image->config.pooling])));
 	session_work(session_get(served->image), answer, &question);
 
 	for (int i = 0; i < question.n; i++)

@@ -238,13 +238,15 @@ batch_add_view(BatchBuilder *builder, int length, TimestampTz now,
 	if (set->recency_bias)
 	{
 		RESERVE(builder, builder->recency, builder->recency_capacity, pair + length);
-		RESERVE(builder, builder->lag, builder->lag_capacity, pair + length);
 		for (int i = 0; i < length; i++)
-		{
 			builder->recency[pair + i] =
 				(uint8) time_bucket(now - builder->table->time[builder->start + i]);
+	}
+	if (set->lag_bias)
+	{
+		RESERVE(builder, builder->lag, builder->lag_capacity, pair + length);
+		for (int i = 0; i < length; i++)
 			builder->lag[pair + i] = (uint8) lag_bucket(length - 1 - i);
-		}
 	}
 
 	add_id_row(builder, NN_PROFILE, profile, dropout && dropped(dropout, dropout->profile));

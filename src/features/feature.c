@@ -10,7 +10,7 @@
 #include <math.h>
 
 const char *const feature_source_name[] = {"events", "catalog", "profile", "context", "time", "window"};
-const char *const feature_use_name[] = {"", "gates", "attention", "both"};
+const char *const feature_use_name[] = {"none", "gates", "attention", "both"};
 
 int32
 vocabulary_find(const Vocabulary *vocabulary, Cell cell)

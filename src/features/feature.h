@@ -133,7 +133,8 @@ typedef struct FeatureSet
 	int			types;			/* behaviour types for attention.recency and activity:
 								 * vocab of the first property, 1 without one */
 	int			max_events;
-	bool		recency_bias;	/* attention.recency and attention.lag exist */
+	bool		recency_bias;	/* attention.recency exists */
+	bool		lag_bias;		/* attention.lag exists */
 	char		timezone[NN_MAX_NAME];
 	struct pg_tz *tz;			/* looked up on load */
 } FeatureSet;

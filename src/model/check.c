@@ -438,6 +438,7 @@ model_check(const Model *model, bool with_notices)
 				key_type;
 	FeatureSet *set;
 
+	switches_check(model);
 	check_relation(events, relations->events);
 	check_column(events, relations->events, "user column", relations->user_column, &user_type);
 	check_key_type("user column", relations->user_column, user_type);

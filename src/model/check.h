@@ -27,6 +27,9 @@ extern void check_time_type(const char *column, Oid type);
 extern void check_same_key(const char *what, const char *column, Oid type,
 						   const char *other_what, const char *other, Oid other_type);
 
+/* check_switches.c: options that switch parts of the network off must fit together. */
+extern void switches_check(const Model *model);
+
 extern void model_check_network(const Model *model, const FeatureSet *set);
 
 /* A valid btree index without a predicate that leads with these columns; unique: with these alone. */

@@ -142,7 +142,7 @@ put_task(StringInfo out, const FeatureSet *set, const Model *model, const ModelT
 	if (task->kind == NN_NEXT_ITEM)
 	{
 		/* the repeat term is indexed by recency, which "time": "paper" has only as a property */
-		put_boolean(out, "repeat", task->options.repeat && set->recency_bias);
+		put_boolean(out, "repeat", task->options.repeat && !model->options.time_paper);
 		put_integer(out, "catalogue", catalogue_size);
 	}
 	else
@@ -195,10 +195,13 @@ image_config_json(const FeatureSet *set, const Model *model, const int *classes,
 	appendStringInfoChar(&out, '{');
 	put_integer(&out, "hidden", options->hidden);
 	put_boolean(&out, "bidirectional", options->bidirectional);
-	put_integers(&out, "attention", options->attention, 2);
-	put_integer(&out, "recency", set->recency_bias ? TIME_BUCKETS : 0);
+	put_text(&out, "pooling", nn_pooling_name[options->pooling]);
+	if (options->pooling == NN_POOL_ATTENTION)
+		put_integers(&out, "attention", options->attention, 2);
+	put_integer(&out, "recency", options->time_paper ? 0 : TIME_BUCKETS);
 	put_integer(&out, "recency_rows", set->types);
-	put_integer(&out, "lag", set->recency_bias ? LAG_BUCKETS : 0);
+	put_boolean(&out, "recency_bias", set->recency_bias);
+	put_integer(&out, "lag", set->lag_bias ? LAG_BUCKETS : 0);
 	put_text(&out, "item_encoding", options->item_sum ? "sum" : "concat");
 	put_boolean(&out, "context_in_vector", options->context_in_vector);
 	for (int group = 0; group < NN_GROUPS; group++)
@@ -560,7 +563,8 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 	set->daypart = get_integer(root, "daypart", -1, set->n[NN_PROPERTY] - 1, what);
 	set->recency = get_integer(root, "recency", -1, set->n[NN_PROPERTY] - 1, what);
 	set->activity = get_integer(root, "activity", -1, set->n[NN_PROFILE] - 1, what);
-	set->recency_bias = image->config.recency > 0;
+	set->recency_bias = image->config.recency_bias;
+	set->lag_bias = image->config.lag > 0;
 	if (set->n[NN_ITEM] < 1)
 		bad_features(what, "there is no item feature");
 
@@ -576,11 +580,12 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 
 	/* types index attention.recency, repeat.recency and activity */
 	set->types = get_integer(root, "types", 1, PG_INT32_MAX, what);
-	if (set->types != image->config.recency_rows && set->recency_bias)
+	if (set->types != image->config.recency_rows && image->config.recency > 0)
 		bad_features(what, "\"types\" is not the number of rows of attention.recency");
 	if (set->types > 1 && (set->n[NN_PROPERTY] < 1 || set->f[NN_PROPERTY][0].vocab != set->types))
 		bad_features(what, "\"types\" is not the vocabulary of the first property");
-	if (set->recency_bias && (image->config.recency != TIME_BUCKETS || image->config.lag != LAG_BUCKETS))
+	if ((image->config.recency != 0 && image->config.recency != TIME_BUCKETS) ||
+		(image->config.lag != 0 && image->config.lag != LAG_BUCKETS))
 		bad_features(what, "the network has other time buckets than this server");
 
 	/* the vocabularies of derived features follow from the above */

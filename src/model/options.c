@@ -51,7 +51,7 @@ typedef struct Option
 				max_entries;
 	size_t		count;			/* offset of a list's count, NO_COUNT: fixed length */
 	const int  *list;			/* default of a list of fixed length */
-	const char *word[3];
+	const char *word[4];
 	unsigned	kinds;			/* of tasks it applies to */
 } Option;
 
@@ -62,6 +62,7 @@ static const int default_attention[] = {128, 64};
 
 static const Option model_table[] = {
 	{"hidden", OPTION_INT, "width of the recurrent state", AT(hidden), 128, 1, 1024},
+	{"pooling", OPTION_CHOICE, "how the states of a user's events become one vector", AT(pooling), NN_POOL_ATTENTION, .word = {"attention", "last", "mean", "max"}},
 	{"attention", OPTION_INTS, "widths of the attention's two hidden layers", AT(attention), 0, 1, 1024, 2, 2, FIXED, .list = default_attention},
 	{"max_events", OPTION_INT, "events of a user that are looked at, the latest ones", AT(max_events), 100, 1, 1000},
 	{"bidirectional", OPTION_BOOL, "a second recurrent pass from the newest event to the oldest", AT(bidirectional), false},
@@ -72,7 +73,8 @@ static const Option model_table[] = {
 	{"context_in_vector", OPTION_BOOL, "whether the context is part of the user vector", AT(context_in_vector), false},
 	{"encodings", OPTION_OBJECT, "how columns are read: {column: \"id\", \"bands\", {\"hash\": n}, {\"bands\": n} or {\"table\": item column}}", AT(encodings)},
 	{"widths", OPTION_OBJECT, "widths of columns' embeddings: {column: width}", AT(widths)},
-	{"uses", OPTION_OBJECT, "where behaviour columns enter: {column: \"gates\", \"attention\" or \"both\"}", AT(uses)},
+	{"properties", OPTION_CHOICE, "where behaviour columns and time enter", AT(properties), NN_USE_BOTH, .word = {"none", "gates", "attention", "both"}},
+	{"uses", OPTION_OBJECT, "where one of them enters: {column: \"none\", \"gates\", \"attention\" or \"both\"}", AT(uses)},
 	{"min_count", OPTION_INT64, "values seen less often are read as unknown", AT(min_count), 2, 1, 1e9},
 	{"bands", OPTION_INT, "quantile bands that a number is cut into", AT(bands), 20, 2, 1000},
 
@@ -177,12 +179,21 @@ checked_number(const Option *option, const JsonbValue *value, bool whole, const 
 static int
 word_index(const Option *option, const JsonbValue *value)
 {
+	StringInfoData words;
+
 	if (value->type == jbvString)
 		for (int i = 0; i < lengthof(option->word) && option->word[i] != NULL; i++)
 			if (value->val.string.len == strlen(option->word[i]) &&
 				memcmp(value->val.string.val, option->word[i], value->val.string.len) == 0)
 				return i;
-	wrong_type(option, psprintf("\"%s\" or \"%s\"", option->word[0], option->word[1]));
+	initStringInfo(&words);
+	for (int i = 0; i < lengthof(option->word) && option->word[i] != NULL; i++)
+	{
+		bool		last = i + 1 == lengthof(option->word) || option->word[i + 1] == NULL;
+
+		appendStringInfo(&words, "%s\"%s\"", i == 0 ? "" : last ? " or " : ", ", option->word[i]);
+	}
+	wrong_type(option, words.data);
 }
 
 static char *

@@ -30,6 +30,7 @@ typedef struct ModelOptions
 {
 	/* the network */
 	int			hidden;			/* 128 */
+	nn_pooling	pooling;		/* "attention", "last", "mean" or "max" */
 	int			attention[2];	/* [128, 64] */
 	int			max_events;		/* 100 */
 	bool		bidirectional;	/* false */
@@ -40,7 +41,8 @@ typedef struct ModelOptions
 	bool		context_in_vector;	/* false */
 	Jsonb	   *encodings;		/* {column: "id" | "bands" | {"hash": n} | {"bands": n}}, or NULL */
 	Jsonb	   *widths;			/* {column: width}, or NULL */
-	Jsonb	   *uses;			/* {behaviour column: "gates" | "attention" | "both"}, or NULL */
+	int			properties;		/* NN_USE_* of all that say how and when; 0: "none" */
+	Jsonb	   *uses;			/* {behaviour column: "none" | "gates" | "attention" | "both"}, or NULL */
 	int64		min_count;		/* 2 */
 	int			bands;			/* 20: default number of bands of a number */
 

@@ -123,24 +123,38 @@ encoding_option(const Model *model, Feature *feature)
 				 errhint("Encodings are \"id\", \"bands\", {\"hash\": buckets}, {\"bands\": number} and, for context columns, {\"table\": item column}.")));
 }
 
-static void
-use_option(const Model *model, Feature *feature)
+/*
+ * Where a property enters: `use` unless the options say otherwise, and never
+ * where "properties" lets none in, or where there is no attention.
+ */
+static int
+use_option(const Model *model, const char *column, int use)
 {
-	JsonbValue *value = column_option(model->options.uses, feature->name);
+	JsonbValue *value = column_option(model->options.uses, column);
+	bool		found = value == NULL;
 
-	if (value == NULL)
-		return;
-	if (is_word(value, "gates"))
-		feature->use = NN_USE_GATES;
-	else if (is_word(value, "attention"))
-		feature->use = NN_USE_ATTENTION;
-	else if (is_word(value, "both"))
-		feature->use = NN_USE_BOTH;
-	else
+	for (int i = 0; i <= NN_USE_BOTH && !found; i++)
+		if (is_word(value, feature_use_name[i]))
+		{
+			use = i;
+			found = true;
+		}
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized use of column \"%s\"", feature->name),
-				 errhint("Uses are \"gates\", \"attention\" and \"both\".")));
+				 errmsg("unrecognized use of column \"%s\"", column),
+				 errhint("Uses are \"none\", \"gates\", \"attention\" and \"both\".")));
+	if (model->options.pooling != NN_POOL_ATTENTION)
+	{
+		if (value != NULL && (use & NN_USE_ATTENTION))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" cannot enter the attention: \"pooling\" is \"%s\"",
+							column, nn_pooling_name[model->options.pooling]),
+					 errhint("Its use can be \"gates\" or \"none\".")));
+		use &= NN_USE_GATES;
+	}
+	return use & model->options.properties;
 }
 
 static void
@@ -305,10 +319,21 @@ add_derived(Resolver *r, nn_group group, const char *name, FeatureSource source,
 	feature->kind = CELL_INTEGER;
 	feature->multi = multi;
 	feature->use = use;
-	if (group == NN_PROPERTY)
-		use_option(r->model, feature);
 	width_option(r->model, feature);
 	return feature;
+}
+
+/* A property derived from time: its place, or -1 where it enters nowhere. */
+static int
+add_time(Resolver *r, const char *name, bool multi, int use)
+{
+	int			place = r->set->n[NN_PROPERTY];
+
+	use = use_option(r->model, name, use);
+	if (use == 0)
+		return -1;
+	add_derived(r, NN_PROPERTY, name, FROM_TIME, multi, use);
+	return place;
 }
 
 /* How values of a type are read: by the type, then by the options. */
@@ -348,8 +373,6 @@ set_type(Resolver *r, Feature *feature, Oid type)
 		feature->encoding = ENCODE_ID;
 	}
 	width_option(r->model, feature);
-	if (feature->group == NN_PROPERTY)
-		use_option(r->model, feature);
 	feature_set_vocab(r->set, feature);
 	if (feature->encoding == ENCODE_BANDS)
 		feature->vocab = 0;		/* not before the bands are learned */
@@ -502,7 +525,8 @@ resolve(const Model *model, MemoryContext context, bool lenient)
 	set->gap = set->daypart = set->recency = set->activity = -1;
 	set->types = 1;
 	set->max_events = options->max_events;
-	set->recency_bias = !options->time_paper;
+	set->lag_bias = !options->time_paper && options->pooling == NN_POOL_ATTENTION;
+	set->recency_bias = set->lag_bias && (options->properties & NN_USE_ATTENTION);
 	strlcpy(set->timezone, model->timezone, sizeof(set->timezone));
 	set->tz = pg_tzset(model->timezone);
 	if (set->tz == NULL && !lenient)
@@ -517,11 +541,17 @@ resolve(const Model *model, MemoryContext context, bool lenient)
 	for (int i = 0; i < model->n_behavior; i++)
 	{
 		const char *name = model->behavior_columns[i];
+		int			use = use_option(model, name, NN_USE_BOTH);
+		Feature    *feature;
 		Oid			type;
 
 		if (relation_column(r.events, name, &type) == InvalidAttrNumber && !lenient)
 			missing_column("behavior", name, relations->events, r.events);
-		set_type(&r, add_feature(&r, NN_PROPERTY, name, FROM_EVENTS), type);
+		if (use == 0)
+			continue;
+		feature = add_feature(&r, NN_PROPERTY, name, FROM_EVENTS);
+		feature->use = use;
+		set_type(&r, feature, type);
 	}
 	for (int i = 0; i < model->n_profile; i++)
 	{
@@ -537,17 +567,10 @@ resolve(const Model *model, MemoryContext context, bool lenient)
 
 	/* what is derived comes last in its group */
 	if (options->time_paper)
-	{
-		set->recency = set->n[NN_PROPERTY];
-		add_derived(&r, NN_PROPERTY, "recency", FROM_TIME, false, NN_USE_BOTH);
-	}
+		set->recency = add_time(&r, "recency", false, NN_USE_BOTH);
 	else
-	{
-		set->gap = set->n[NN_PROPERTY];
-		add_derived(&r, NN_PROPERTY, "gap", FROM_TIME, false, NN_USE_GATES);
-	}
-	set->daypart = set->n[NN_PROPERTY];
-	add_derived(&r, NN_PROPERTY, "daypart", FROM_TIME, true, NN_USE_BOTH);
+		set->gap = add_time(&r, "gap", false, NN_USE_GATES);
+	set->daypart = add_time(&r, "daypart", true, NN_USE_BOTH);
 	if (options->activity)
 	{
 		set->activity = set->n[NN_PROFILE];

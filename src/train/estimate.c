@@ -216,7 +216,7 @@ count_vocabularies(Estimate *e)
 			if (g == NN_PROPERTY && f == 0 && n < 2)
 				warn(e, psprintf("\"%s\" has one value only: it says nothing", feature->name));
 		}
-	if (e->model->n_behavior > 0)
+	if (e->set->n[NN_PROPERTY] > 0 && e->set->f[NN_PROPERTY][0].source == FROM_EVENTS)
 		e->set->types = (int) Min(e->set->f[NN_PROPERTY][0].vocab, INT_MAX);
 	if (e->set->activity >= 0)
 		feature_set_vocab(e->set, &e->set->f[NN_PROFILE][e->set->activity]);
