@@ -112,38 +112,46 @@ check_class_type(const char *what, const char *column, Oid type)
 				 errhint("Integers, text, uuid, boolean and enums have.")));
 }
 
-/* ---------------- where ---------------- */
+/* ---------------- values named in options ---------------- */
 
-typedef struct WhereColumn
+typedef struct ValueColumn
 {
+	const char *option;
 	const char *column;
 	Oid			type;
-} WhereColumn;
+} ValueColumn;
 
 static void
-where_context(void *arg)
+value_context(void *arg)
 {
-	errcontext("option \"where\", column \"%s\"", ((WhereColumn *) arg)->column);
+	errcontext("option \"%s\", column \"%s\"", ((ValueColumn *) arg)->option, ((ValueColumn *) arg)->column);
 }
 
 /* A value must be one that the column's type reads, so that a mistyped enum is noticed now. */
 static void
-check_where_value(WhereColumn *where, const JsonbValue *value)
+check_value(ValueColumn *column, char *text)
 {
-	char	   *text = jsonb_value_text(value);
-	ErrorContextCallback callback = {error_context_stack, where_context, where};
+	ErrorContextCallback callback = {error_context_stack, value_context, column};
 	Oid			input,
 				parameter;
+
+	getTypeInputInfo(column->type, &input, &parameter);
+	error_context_stack = &callback;
+	OidInputFunctionCall(input, text, parameter, -1);
+	error_context_stack = callback.previous;
+}
+
+static void
+check_where_value(ValueColumn *where, const JsonbValue *value)
+{
+	char	   *text = jsonb_value_text(value);
 
 	if (text == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"where\" must give column \"%s\" a value or an array of values", where->column),
 				 errhint("For example {\"%s\": [\"buy\", \"cart\"]}.", where->column)));
-	getTypeInputInfo(where->type, &input, &parameter);
-	error_context_stack = &callback;
-	OidInputFunctionCall(input, text, parameter, -1);
-	error_context_stack = callback.previous;
+	check_value(where, text);
 }
 
 static void
@@ -157,7 +165,7 @@ check_where(const FeatureSet *set, Jsonb *where)
 		const char *names[2 * NN_MAX_FEATURES];
 		int			n_names = 0;
 		const Feature *feature = NULL;
-		WhereColumn column = {columns[i], InvalidOid};
+		ValueColumn column = {"where", columns[i], InvalidOid};
 		CellType	type;
 		JsonbValue *value = getKeyJsonValueFromContainer(&where->root, columns[i], strlen(columns[i]), NULL);
 
@@ -187,6 +195,76 @@ check_where(const FeatureSet *set, Jsonb *where)
 		else
 			check_where_value(&column, value);
 	}
+}
+
+/* ---------------- weights ---------------- */
+
+/* Labels are yes and no. */
+static void
+check_binary_weights(const NamedWeights *weights)
+{
+	bool		named[2] = {false, false};
+
+	for (int i = 0; i < weights->n; i++)
+	{
+		bool		label;
+
+		if (!parse_bool(weights->name[i], &label))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"label_weights\" names \"%s\", which is no label", weights->name[i]),
+					 errhint("Labels are \"true\" or \"1\", and \"false\" or \"0\".")));
+		if (named[label])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"label_weights\" names a label twice, the second time as \"%s\"",
+							weights->name[i])));
+		named[label] = true;
+	}
+}
+
+/* Classes are values of the label, or levels of it. */
+static void
+check_class_weights(const ModelTask *task, Oid label_type)
+{
+	const NamedWeights *weights = task->options.label_weights;
+	bool		number = type_use(label_type) == TYPE_NUMBER;
+	ValueColumn column = {"label_weights", task->label, getBaseType(label_type)};
+
+	for (int i = 0; i < weights->n; i++)
+	{
+		int			level;
+		int			end = 0;
+
+		if ((number || is_integer(label_type)) &&
+			sscanf(weights->name[i], "level %d%n", &level, &end) == 1 && weights->name[i][end] == '\0' &&
+			level >= 1 && level <= task->options.levels)
+			continue;
+		if (number || task->options.within != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"label_weights\" names \"%s\", which is no level", weights->name[i]),
+					 errhint("Levels are \"level 1\", the lowest, to \"level %d\".", task->options.levels)));
+		check_value(&column, weights->name[i]);
+	}
+}
+
+static void
+check_type_weights(const FeatureSet *set, const NamedWeights *weights)
+{
+	const Feature *feature = &set->f[NN_PROPERTY][0];
+	ValueColumn column = {"type_weights", feature->name, InvalidOid};
+	CellType	type;
+
+	if (set->n[NN_PROPERTY] == 0 || feature->encoding == ENCODE_FIXED || feature->multi)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"type_weights\" needs a behavior type"),
+				 errhint("It is the first of the model's behavior_columns, with one value an event.")));
+	cell_type_init(&type, feature->type, true, CurrentMemoryContext);
+	column.type = type.element;
+	for (int i = 0; i < weights->n; i++)
+		check_value(&column, weights->name[i]);
 }
 
 /* ---------------- samples ---------------- */
@@ -359,9 +437,12 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 		check_samples(model, set, task);
 		refuse_argument(task, "where", task->options.where != NULL);
 		refuse_argument(task, "within", task->options.within != NULL);
+		refuse_argument(task, "type_weights", task->options.type_weights != NULL);
 	}
 	else if (task->kind == NN_MULTICLASS)
 	{
+		refuse_argument(task, "embargo", task->options.embargo > 0);
+		refuse_argument(task, "matures", task->options.matures > 0);
 		refuse_argument(task, "features", task->n_features > 0);
 		refuse_argument(task, "user_column", task->options.user_column != NULL);
 		refuse_argument(task, "time_column", task->options.time_column != NULL);
@@ -389,5 +470,11 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 	}
 	if (task->options.where != NULL)
 		check_where(set, task->options.where);
+	if (task->options.label_weights != NULL && task->kind == NN_MULTICLASS)
+		check_class_weights(task, label_type);
+	else if (task->options.label_weights != NULL)
+		check_binary_weights(task->options.label_weights);
+	if (task->options.type_weights != NULL)
+		check_type_weights(set, task->options.type_weights);
 	model_check_network(model, set);
 }

@@ -31,7 +31,9 @@ typedef enum OptionType
 	OPTION_TABLE,				/* char * */
 	OPTION_NAMES,				/* char ** and a count */
 	OPTION_OBJECT,				/* Jsonb * */
+	OPTION_WEIGHTS,				/* NamedWeights * */
 	OPTION_TIME,				/* TimestampTz: DT_NOEND when it is not given */
+	OPTION_INTERVAL,			/* int64: microseconds */
 	OPTION_HOLDOUT				/* ModelOptions.holdout */
 } OptionType;
 
@@ -126,6 +128,10 @@ static const Option task_table[] = {
 	{"time_column", OPTION_NAME, "column of the samples with their time", AT(time_column), FOR(SAMPLES)},
 	{"user_column", OPTION_NAME, "column of the samples with their user", AT(user_column), FOR(SAMPLES)},
 	{"weight_column", OPTION_NAME, "column of the samples with their weight", AT(weight_column), FOR(SAMPLES)},
+	{"label_weights", OPTION_WEIGHTS, "weights of labels or classes in the loss: {\"true\": 5}; others have 1", AT(label_weights), .max = 1e6, FOR(SAMPLES)},
+	{"type_weights", OPTION_WEIGHTS, "weights of target events in the loss by behavior type: {\"buy\": 5, \"cart\": 2}; others have 1", AT(type_weights), .max = 1e6, FOR(BINARY | MULTICLASS | NEXT_ITEM)},
+	{"embargo", OPTION_INTERVAL, "how long before a sample events are hidden from it, since they may tell its label", AT(embargo), .max = 1e4, FOR(SAMPLES)},
+	{"matures", OPTION_INTERVAL, "how long after a sample its label is known", AT(matures), .max = 1e4, FOR(SAMPLES)},
 };
 
 #undef AT
@@ -259,6 +265,66 @@ time_value(const Option *option, char *text)
 	return time;
 }
 
+/* An interval as text, or seconds; max is in days. */
+static int64
+interval_value(const Option *option, const JsonbValue *value)
+{
+	ErrorContextCallback callback = {error_context_stack, time_context, (void *) option};
+	double		seconds;
+
+	if (value->type == jbvNumeric)
+	{
+		Option		any = *option;
+
+		any.min = -INFINITY;
+		any.max = INFINITY;
+		seconds = checked_number(&any, value, false, "");
+	}
+	else
+	{
+		char	   *text = name_value(option, value, "an interval as text, or a number of seconds");
+		Interval   *interval;
+
+		error_context_stack = &callback;
+		interval = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(text),
+														 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		error_context_stack = callback.previous;
+		seconds = (double) interval->time / USECS_PER_SEC +
+			((double) interval->month * DAYS_PER_MONTH + interval->day) * SECS_PER_DAY;
+	}
+	if (!(seconds >= 0 && seconds <= option->max * SECS_PER_DAY))
+		wrong_type(option, psprintf("between 0 and %.0f days", option->max));
+	return (int64) rint(seconds * USECS_PER_SEC);
+}
+
+static NamedWeights *
+weights_value(const Option *option, const JsonbValue *value)
+{
+	const char *wanted = "a JSON object of weights, none below zero and not all zero";
+	NamedWeights *weights = palloc0(sizeof(NamedWeights));
+	Jsonb	   *object;
+	bool		any = false;
+
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		wrong_type(option, wanted);
+	object = JsonbValueToJsonb((JsonbValue *) value);
+	weights->name = jsonb_object_names(object, &weights->n);
+	weights->weight = palloc(sizeof(double) * Max(weights->n, 1));
+	for (int i = 0; i < weights->n; i++)
+	{
+		JsonbValue *weight = getKeyJsonValueFromContainer(&object->root, weights->name[i],
+														  strlen(weights->name[i]), NULL);
+
+		if (weight->type != jbvNumeric)
+			wrong_type(option, wanted);
+		weights->weight[i] = checked_number(option, weight, false, wanted);
+		any = any || weights->weight[i] > 0;
+	}
+	if (!any)
+		wrong_type(option, wanted);
+	return weights;
+}
+
 static void
 holdout_value(const Option *option, ModelOptions *options, const JsonbValue *value)
 {
@@ -325,8 +391,14 @@ set_default(const Option *option, void *base)
 		case OPTION_OBJECT:
 			FIELD(base, option->offset, Jsonb *) = NULL;
 			break;
+		case OPTION_WEIGHTS:
+			FIELD(base, option->offset, NamedWeights *) = NULL;
+			break;
 		case OPTION_TIME:
 			FIELD(base, option->offset, TimestampTz) = DT_NOEND;
+			break;
+		case OPTION_INTERVAL:
+			FIELD(base, option->offset, int64) = 0;
 			break;
 		case OPTION_HOLDOUT:
 			((ModelOptions *) base)->holdout = HOLDOUT_SHARE;
@@ -375,8 +447,14 @@ set_value(const Option *option, void *base, JsonbValue *value)
 				wrong_type(option, "a JSON object");
 			FIELD(base, option->offset, Jsonb *) = JsonbValueToJsonb(value);
 			break;
+		case OPTION_WEIGHTS:
+			FIELD(base, option->offset, NamedWeights *) = weights_value(option, value);
+			break;
 		case OPTION_TIME:
 			FIELD(base, option->offset, TimestampTz) = time_value(option, name_value(option, value, "a time"));
+			break;
+		case OPTION_INTERVAL:
+			FIELD(base, option->offset, int64) = interval_value(option, value);
 			break;
 		case OPTION_HOLDOUT:
 			holdout_value(option, base, value);

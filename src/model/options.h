@@ -74,6 +74,14 @@ typedef struct ModelOptions
 	bool		cache_items;	/* false: keep the items' parts of scores in a file */
 } ModelOptions;
 
+/* {"name": weight}: finite, none below zero, not all zero. */
+typedef struct NamedWeights
+{
+	int			n;
+	char	  **name;
+	double	   *weight;
+} NamedWeights;
+
 typedef struct TaskOptions
 {
 	double		weight;			/* 1 */
@@ -92,6 +100,10 @@ typedef struct TaskOptions
 	char	   *time_column;	/* samples: "time_column", default the model's */
 	char	   *user_column;	/* samples: "user_column", default the model's */
 	char	   *weight_column;	/* samples: or NULL */
+	NamedWeights *label_weights;	/* of labels or classes in the loss, or NULL */
+	NamedWeights *type_weights; /* of behaviour types of target events in the loss, or NULL */
+	int64		embargo;		/* microseconds before a sample whose events are hidden */
+	int64		matures;		/* microseconds until a sample's label is known */
 } TaskOptions;
 
 typedef struct RefreshOptions

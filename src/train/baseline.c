@@ -540,7 +540,7 @@ multiclass_baselines(const Dataset *data, const Moments *moments, int t, Judged 
 
 			if (rows && data->rows[t].user[at] != moment->user)
 				break;
-			if (rows && data->rows[t].time[at] >= moment->time)
+			if (rows && !label_known(task, data->rows[t].time[at], moment_now(data, moment)))
 				continue;
 			c = class_of(data, t, rows, at);
 			if (c < 0)

@@ -7,9 +7,9 @@
  * and how recently the user did what, how earlier samples of the task ended,
  * how popular the candidate is and what the user had to do with it before.
  *
- * How a user's earlier samples ended counts from their own time on, in the
- * hold-out as well: a label is taken to be known at once.  Where it takes days
- * (was the coupon redeemed?), these baselines know more than they could.
+ * How a user's earlier samples ended counts as soon as it is known: at once, or
+ * after the task's "matures".  Where it takes days (was the coupon redeemed?)
+ * and the task does not say so, these baselines know more than they could.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +29,7 @@
 typedef struct RowPast
 {
 	float		user_samples,
-				user_positives; /* of the same user, earlier */
+				user_positives; /* of the same user, whose labels are known by then */
 	float		item_samples,
 				item_positives; /* of the candidate, in training, itself left out */
 } RowPast;
@@ -50,10 +50,9 @@ past_make(const Dataset *data, const Moments *moments, int t)
 	float	   *samples = palloc0_array_huge(float, data->catalogue.n);
 	float	   *positives = palloc0_array_huge(float, data->catalogue.n);
 	Column	   *column;
-	int64		first = 0;		/* row of the user */
-	float		samples_before = 0; /* of the user before this instant */
-	float		before = 0;		/* positives among them */
-	float		now = 0;		/* positives of this instant */
+	int64		known = 0;		/* the user's first row whose label is not known yet */
+	float		known_samples = 0;	/* those before it */
+	float		known_positives = 0;
 	double		n = 0;
 	double		sum = 0;
 
@@ -96,18 +95,16 @@ past_make(const Dataset *data, const Moments *moments, int t)
 			/* rows of one instant do not know of each other */
 			if (row == 0 || rows->user[row] != rows->user[row - 1])
 			{
-				first = row;
-				samples_before = before = now = 0;
+				known = row;
+				known_samples = known_positives = 0;
 			}
-			else if (rows->time[row] != rows->time[row - 1])
+			for (; label_known(&data->model->task[t], rows->time[known], moment_now(data, moment)); known++)
 			{
-				samples_before = (float) (row - first);
-				before += now;
-				now = 0;
+				known_samples += 1;
+				known_positives += rows->label[known];
 			}
-			now += rows->label[row];
-			own.user_samples = samples_before;
-			own.user_positives = before;
+			own.user_samples = known_samples;
+			own.user_positives = known_positives;
 			if (rows->item[row] >= 0)
 			{
 				own.item_samples = samples[rows->item[row]] - training;
@@ -158,7 +155,7 @@ sample_counts(const Dataset *data, const Past *past, int t, const Moment *moment
 
 	x[at++] = log1p(n);
 	x[at++] = moment->end > user->start ?
-		log1p((moment->time - events->time[moment->end - 1]) / (double) USECS_PER_HOUR) : 10;
+		log1p((moment_now(data, moment) - events->time[moment->end - 1]) / (double) USECS_PER_HOUR) : 10;
 	x[at++] = n == 0;
 	for (int i = 0; i < types; i++)
 		x[at + i] = 0;

@@ -229,12 +229,17 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 	bool		sampled = columns == &batches->softmax.drawn;
 	int64		first_extra = s->extra.n;
 	int			size = 0;
+	float		total = 0;
 	int			n;
 	int			items;
 	int64		start;
 
 	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
-		size += event_is_target(data, t, event);
+		if (event_is_target(data, t, event))
+		{
+			size++;
+			total += event_weight(data, t, event);
+		}
 	if (size == 0)
 		return;
 
@@ -264,7 +269,8 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 			column = extra_column(batches, s, item, false);
 		Assert(column >= 0);
 		PUSH(batches->context, &s->target, int32, column);
-		PUSH(batches->context, &s->target_weight, float, 1.0f / size);
+		PUSH(batches->context, &s->target_weight, float,
+			 total > 0 ? event_weight(data, t, event) / total : 1.0f / size);
 	}
 	for (int64 k = first_extra; k < s->extra.n; k++)
 	{
@@ -272,7 +278,7 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 
 		batches->softmax.sample_column[((const int32 *) columns->item.data)[column]] = -1;
 	}
-	push_sample(batches, s, view, 1);
+	push_sample(batches, s, view, total / size);
 	PUSH(batches->context, &s->target_offsets, int64, s->target.n);
 	PUSH(batches->context, &s->wide_offsets, int64, s->wide.n);
 	PUSH(batches->context, &s->extra_offsets, int64, s->extra.n);
@@ -291,7 +297,7 @@ push_classes(Batches *batches, int t, const Moment *moment, int view)
 	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
 		if (event_is_target(batches->data, t, event))
 		{
-			push_sample(batches, s, view, 1.0f / size);
+			push_sample(batches, s, view, event_weight(batches->data, t, event) / size);
 			PUSH(batches->context, &s->label_class, int32, event_class(batches->data, t, event));
 		}
 }
@@ -305,7 +311,7 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 
 	for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
 	{
-		push_sample(batches, s, view, rows->weight ? rows->weight[row] : 1);
+		push_sample(batches, s, view, row_weight(batches->data, t, row));
 		PUSH(batches->context, &s->label, float, rows->label[row]);
 		PUSH(batches->context, &s->label_class, int32, (int32) rows->label[row]);
 		for (int f = 0; f < task->features; f++)
@@ -409,7 +415,7 @@ draw_now(const Batches *batches, const Moment *moment, uint64 *random)
 	TimestampTz last;
 
 	if (moment->task >= 0 || moment->end == user->start || nn_random_uniform(random) < .5)
-		return moment->time;
+		return moment_now(batches->data, moment);
 	last = batches->data->events->time[moment->end - 1];
 	return moment->time - (int64) (nn_random_uniform(random) * (double) (moment->time - last));
 }
@@ -477,13 +483,13 @@ batches_served(Batches *batches, const int64 *moments, int n)
 	{
 		const Moment *moment = &batches->moments->moment[moments[i]];
 		const User *user = &data->users[moment->user];
+		TimestampTz now = moment_now(data, moment);
 		int			length;
-		int64		start = event_window(data->events, data->set, user->start, moment->end,
-										 moment->time, &length);
+		int64		start = event_window(data->events, data->set, user->start, moment->end, now, &length);
 
-		batch_add_sequence(batches->builder, data->events, start, length, moment->time, NULL);
-		push_moment(batches, moment, push_view(batches, moment, length, moment->time, NULL),
-					moment->time, &batches->softmax.all);
+		batch_add_sequence(batches->builder, data->events, start, length, now, NULL);
+		push_moment(batches, moment, push_view(batches, moment, length, now, NULL), now,
+					&batches->softmax.all);
 	}
 	return samples_finish(batches, &batches->softmax.all, false);
 }

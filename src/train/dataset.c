@@ -216,6 +216,7 @@ typedef struct EventWriter
 	Column	   *label_number[NN_MAX_TASKS];
 	Column	   *label_cell[NN_MAX_TASKS];
 	Column	   *within_cell[NN_MAX_TASKS];
+	Column	   *type_weight[NN_MAX_TASKS];
 } EventWriter;
 
 static void
@@ -239,6 +240,8 @@ open_events(Build *build, EventWriter *writer)
 			continue;
 		if (build->n_conditions[t] > 0)
 			writer->where[t] = column_add(data->store, sizeof(uint8), &data->where[t]);
+		if (task->options.type_weights)
+			writer->type_weight[t] = column_add(data->store, sizeof(float), &data->type_weight[t]);
 		if (task->kind != NN_MULTICLASS)
 			continue;
 		if (data->levels[t].number)
@@ -257,6 +260,7 @@ write_labels(Build *build, EventWriter *writer, int64 row, const RawItem *item)
 	{
 		const RawLabel *label = &build->label[t];
 		uint8		where;
+		float		weight;
 		double		number;
 		Cell		cell;
 
@@ -264,6 +268,11 @@ write_labels(Build *build, EventWriter *writer, int64 row, const RawItem *item)
 		{
 			where = event_allowed(build, t, row, item);
 			column_append(writer->where[t], &where, 1);
+		}
+		if (writer->type_weight[t])
+		{
+			weight = weights_of_type(build, t, row, item);
+			column_append(writer->type_weight[t], &weight, 1);
 		}
 		if (writer->label_number[t])
 		{
@@ -376,6 +385,7 @@ encode_events(Build *build)
 		data->events->n += user.n;
 	}
 	data->n_users = users->n;
+	weights_check_types(build);
 	if (order)
 		pfree(order);
 	pfree(event);
@@ -679,6 +689,7 @@ encode_samples(Build *build, int t)
 	SampleRows *rows = &data->rows[t];
 	SampleWriter writer;
 	int64		unlabeled = 0;
+	int64		unsettled = 0;
 	int64	   *order = NULL;
 	int64		capacity = 0;
 	int64		at = 0;
@@ -694,25 +705,30 @@ encode_samples(Build *build, int t)
 		n = gather_rows(raw, r, end - r, &order, &capacity);
 		for (int64 i = 0; i < n; i++)
 		{
-			if (write_sample(build, t, &writer, order[i], (int32) (user - (const RawUser *) build->users->data)))
+			if (!label_settled(build, t, raw_time(raw, order[i])))
+				unsettled++;
+			else if (write_sample(build, t, &writer, order[i], (int32) (user - (const RawUser *) build->users->data)))
 				rows->n++;
 			else
 				unlabeled++;
-			if ((rows->n + unlabeled) % CHECK_EVERY == 0)
+			if ((rows->n + unlabeled + unsettled) % CHECK_EVERY == 0)
 				job_check();
 		}
 	}
 	if (unlabeled > 0)
 		job_note("task \"%s\": " INT64_FORMAT " samples without a usable \"%s\" were skipped",
 				 data->model->task[t].name, unlabeled, data->model->task[t].label);
+	if (unsettled > 0)
+		job_note("task \"%s\": " INT64_FORMAT " samples are younger than \"matures\" at the last event and were left out",
+				 data->model->task[t].name, unsettled);
 	if (rows->n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("relation %s has no samples for task \"%s\"",
 						data->model->task[t].samples, data->model->task[t].name),
 				 raw->n + raw->skipped > 0 ?
-				 errdetail("None of its " INT64_FORMAT " rows has a user, a time and a label.",
-						   raw->n + raw->skipped) : 0,
+				 errdetail("None of its " INT64_FORMAT " rows has a user, a time and a label%s.",
+						   raw->n + raw->skipped, unsettled > 0 ? " that has matured" : "") : 0,
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
 	column_finish(writer.user);
@@ -752,6 +768,7 @@ dataset_load(const Job *job, const Model *model, const ModelImage *base)
 	if (base == NULL)
 		learn_features(build);
 	learn_levels(build);
+	weights_learn(build);
 	job_progress("encoding", 0.07, 0, NULL);
 	if (base)
 		base_catalogue(build);

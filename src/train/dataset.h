@@ -92,6 +92,14 @@ typedef struct RawLabel
 	HTAB	   *texts;
 } RawLabel;
 
+/* A task's NamedWeights with names as cells. */
+typedef struct CellWeights
+{
+	int			n;
+	Cell	   *cell;			/* CELL_NULL: the name is that of a level */
+	bool	   *found;
+} CellWeights;
+
 typedef struct RawUser
 {
 	Cell		key;
@@ -119,6 +127,8 @@ typedef struct Build
 	int			candidate[NN_MAX_TASKS][NN_MAX_FEATURES];
 	RawLabel	label[NN_MAX_TASKS];
 	RawLabel	within[NN_MAX_TASKS];
+	CellWeights label_weights[NN_MAX_TASKS];	/* multiclass */
+	CellWeights type_weights[NN_MAX_TASKS];
 	int			n_conditions[NN_MAX_TASKS];
 	Condition  *condition[NN_MAX_TASKS];
 	ItemNumbers *item_numbers;	/* by key */
@@ -199,6 +209,9 @@ extern bool event_allowed(Build *build, int task, int64 row, const RawItem *item
 extern Cell event_label(Build *build, const RawLabel *label, int64 row, const RawItem *item);
 extern bool task_from_events(const ModelTask *task);
 
+/* Is the label of a sample known at the end of the events? */
+extern bool label_settled(const Build *build, int task, TimestampTz time);
+
 /* Call visit for every event before the user's hold-out, or for all. */
 typedef void (*EventVisitor) (Build *build, const RawUser *user, int64 row, RawItem *item, void *arg);
 extern void visit_training_events(Build *build, bool all, EventVisitor visit, void *arg);
@@ -228,6 +241,20 @@ extern void base_catalogue(Build *build);
 /* Levels, and mean and scale, of a task; false: there is no version, or it has no such task. */
 extern bool base_levels(Build *build, int t);
 extern bool base_statistics(const Build *build, int t, SampleRows *rows);
+
+/* ---------------- weights.c ---------------- */
+
+/* Names as cells of a column's type: of the label, of the behaviour type.  Inside a
+ * transaction. */
+extern void weights_read_labels(Build *build, int task, Oid label_type);
+extern void weights_read_types(Build *build, int task);
+
+/* data->label_weight, when levels are known. */
+extern void weights_learn(Build *build);
+
+/* What an event's type weighs; and at the end: did all types occur? */
+extern float weights_of_type(Build *build, int task, int64 row, const RawItem *item);
+extern void weights_check_types(const Build *build);
 
 /* ---------------- samples.c ---------------- */
 

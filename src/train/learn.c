@@ -69,6 +69,14 @@ event_label(Build *build, const RawLabel *label, int64 row, const RawItem *item)
 	return event_cells(build, row, item, NN_ITEM, label->feature, &cells) > 0 ? cells[0] : CELL_NULL;
 }
 
+bool
+label_settled(const Build *build, int task, TimestampTz time)
+{
+	const TaskOptions *options = &build->data->model->task[task].options;
+
+	return options->matures == 0 || time <= build->data->last_time - options->matures;
+}
+
 /* ---------------- users and the cut ---------------- */
 
 /*
@@ -129,7 +137,8 @@ share_cut(Build *build, double share)
 			{
 				TimestampTz time = raw_time(build->samples[t], row);
 
-				column_append(times, &time, 1);
+				if (label_settled(build, t, time))
+					column_append(times, &time, 1);
 				if (row % CHECK_EVERY == 0)
 					job_check();
 			}
@@ -253,10 +262,7 @@ make_users(Build *build, int64 *before, int64 *after)
 
 			for (int64 row = run->start; row < run->start + run->n; row++)
 			{
-				TimestampTz time = raw_time(build->events, row);
-
-				data->last_time = Max(data->last_time, time);
-				*(time < user.hold_out ? before : after) += 1;
+				*(raw_time(build->events, row) < user.hold_out ? before : after) += 1;
 			}
 		}
 		column_append(build->users, &user, 1);
@@ -287,6 +293,13 @@ learn_split(Build *build)
 						   build->events->skipped) : 0,
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
+	data->last_time = DT_NOBEGIN;
+	for (int64 row = 0; row < build->events->n; row++)
+	{
+		data->last_time = Max(data->last_time, raw_time(build->events, row));
+		if (row % CHECK_EVERY == 0)
+			job_check();
+	}
 	switch (options->holdout)
 	{
 		case HOLDOUT_SHARE:
@@ -299,7 +312,6 @@ learn_split(Build *build)
 			data->cut = DT_NOEND;
 			break;
 	}
-	data->last_time = DT_NOBEGIN;
 	make_users(build, &before, &after);
 	data->events_before_cut = before;
 	if (before == 0)

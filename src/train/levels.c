@@ -89,7 +89,8 @@ collect_sample_labels(Build *build, LabelLearner *learner)
 		{
 			LabelValue	value = {.cell = raw_cell(rows, label->column, row)};
 
-			if (raw_time(rows, row) >= user->hold_out || value.cell == CELL_NULL)
+			if (value.cell == CELL_NULL ||
+				!label_known(&build->data->model->task[learner->task], raw_time(rows, row), user->hold_out))
 				continue;
 			if (label->kind != CELL_HASH)
 				value.number = cell_number(value.cell, label->kind);

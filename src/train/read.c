@@ -512,7 +512,7 @@ read_samples(Build *build, int t)
 				append_once(&sql, &names, set->f[g][f].name);
 
 	/* the extra columns may repeat the others */
-	(void) column_type(relation, task->samples, task->label);
+	weights_read_labels(build, t, column_type(relation, task->samples, task->label));
 	appendStringInfo(&sql, ", s.%s", quote_identifier(task->label));
 	texts[query.n_extra++] = build->label[t].texts =
 		task->kind == NN_MULTICLASS ? text_table(build) : NULL;
@@ -598,8 +598,16 @@ read_relations(Build *build)
 			if (!task_from_events(task))
 				continue;
 			read_conditions(build, t);
+			weights_read_types(build, t);
 			if (task->kind != NN_MULTICLASS)
 				continue;
+			{
+				FeatureSource source;
+				Oid			type;
+
+				if (model_column(model, task->label, &source, NULL, &type))
+					weights_read_labels(build, t, type);
+			}
 			find_label(build, events, &build->label[t], task->label, true,
 					   extra, extra_texts, &n_extra);
 			if (build->label[t].feature >= 0)

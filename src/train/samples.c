@@ -33,6 +33,23 @@ event_is_target(const Dataset *data, int task, int64 event)
 		event_class(data, task, event) >= 0 : data->events->item[event] >= 0;
 }
 
+float
+row_weight(const Dataset *data, int task, int64 row)
+{
+	const SampleRows *rows = &data->rows[task];
+	float		weight = rows->weight ? rows->weight[row] : 1;
+
+	return data->label_weight[task] ? weight * data->label_weight[task][(int) rows->label[row]] : weight;
+}
+
+float
+event_weight(const Dataset *data, int task, int64 event)
+{
+	float		weight = data->type_weight[task] ? data->type_weight[task][event] : 1;
+
+	return data->label_weight[task] ? weight * data->label_weight[task][event_class(data, task, event)] : weight;
+}
+
 /* The moments of one user as they are found. */
 typedef struct UserMoments
 {
@@ -115,7 +132,8 @@ add_row_moments(const Dataset *data, int t, int32 u, int64 *at, UserMoments *mom
 			(*at)++;
 		while (*at < rows->n && rows->user[*at] == u && rows->time[*at] == rows->time[first] &&
 			   same_context(data, t, first, *at));
-		while (end < user->start + user->n && data->events->time[end] < rows->time[first])
+		while (end < user->start + user->n &&
+			   data->events->time[end] < rows->time[first] - data->model->task[t].options.embargo)
 			end++;
 		add_moment(moments, (Moment) {.user = u, .time = rows->time[first], .end = end, .task = (int16) t,
 				   .target = first, .n_target = (int32) (*at - first)});
@@ -141,8 +159,10 @@ moment_split(const Dataset *data, const Moment *moment)
 	const ModelOptions *options = &data->model->options;
 	const User *user = &data->users[moment->user];
 
+	/* of samples before the cut whose labels came after it, only a refit learns */
 	if (moment->time < user->hold_out)
-		return SPLIT_TRAIN;
+		return moment->task < 0 || label_known(&data->model->task[moment->task], moment->time, user->hold_out) ?
+			SPLIT_TRAIN : SPLIT_SPARE;
 	if (options->holdout == HOLDOUT_LAST_EVENT)
 		return moment->time < user->report ? SPLIT_STOP : SPLIT_REPORT;
 	if (user->n < options->holdout_min_events)

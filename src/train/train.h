@@ -10,6 +10,7 @@
  *	  dataset.c		reads the relations, learns vocabularies, encodes; with
  *					read.c, learn.c, levels.c, base.c, see dataset.h
  *	  samples.c		which moments each task trains and is judged on
+ *	  weights.c		what labels and behaviour types weigh in the loss
  *	  batches.c, softmax.c	from moments to batches for the network
  *	  start.c		start values that are counted
  *	  trainer.c		epochs, early stopping
@@ -105,7 +106,7 @@ typedef struct SampleRows
 	int32	   *user;			/* index; users without events have n = 0 rows */
 	TimestampTz *time;
 	float	   *label;
-	float	   *weight;			/* or NULL */
+	float	   *weight;			/* of the weight column, or NULL: 1 */
 	float	   *features;		/* [n, F] z-scored */
 	float	   *mean;			/* [F] of the training samples */
 	float	   *scale;			/* [F] by which (value - mean) is multiplied; negative: flipped */
@@ -145,6 +146,8 @@ typedef struct Dataset
 	Cell	   *label_cell[NN_MAX_TASKS];	/* or its cell */
 	Cell	   *within_cell[NN_MAX_TASKS];
 	uint8	   *where[NN_MAX_TASKS];	/* events-based tasks: may the event be a target; NULL: all */
+	float	   *type_weight[NN_MAX_TASKS];	/* events-based tasks: of the event's type; NULL: 1 */
+	float	   *label_weight[NN_MAX_TASKS]; /* by label or class; NULL: 1 */
 	int64		n_users;
 	User	   *users;
 	IdColumn	profile[NN_MAX_FEATURES];	/* [n_users] per profile feature */
@@ -192,8 +195,8 @@ typedef enum Split
 /* One moment of one user with what is to be predicted there. */
 typedef struct Moment
 {
-	TimestampTz time;			/* of the target: its events are those strictly before */
-	int64		end;			/* row behind the last event strictly before time */
+	TimestampTz time;			/* of the target */
+	int64		end;			/* row behind the last event strictly before moment_now */
 	int64		target;
 	int32		n_target;
 	int32		user;
@@ -212,6 +215,29 @@ typedef struct Moments
 } Moments;
 
 extern Moments *moments_make(const Dataset *data);
+
+/*
+ * The moment that a vector is computed for: events at it and after are not
+ * seen.  With an embargo it is as much earlier than the sample, so that training
+ * sees the same histories, as fresh as those that are asked about when serving.
+ */
+static inline TimestampTz
+moment_now(const Dataset *data, const Moment *moment)
+{
+	return moment->task < 0 ? moment->time :
+		moment->time - data->model->task[moment->task].options.embargo;
+}
+
+/* Is the label of a sample of a time known at another? */
+static inline bool
+label_known(const ModelTask *task, TimestampTz time, TimestampTz now)
+{
+	return time < now && (task->options.matures == 0 || time <= now - task->options.matures);
+}
+
+/* Weights of a target in the loss; metrics know of SampleRows.weight alone. */
+extern float row_weight(const Dataset *data, int task, int64 row);
+extern float event_weight(const Dataset *data, int task, int64 event);
 
 /* label of an event for a multiclass task from events, -1: none */
 extern int	event_class(const Dataset *data, int task, int64 event);

@@ -108,14 +108,16 @@ cross_entropy(const double *weight, const double *training, int64 n)
 	return samples > 0 ? h / samples : NAN;
 }
 
-/* How often each item, class or label is the target in a split. */
+/* What each item, class or label weighs as the target in a split; and the samples' mean weight. */
 static double *
-count_targets(const Trainer *trainer, int t, Split split, int64 n)
+count_targets(const Trainer *trainer, int t, Split split, int64 n, double *mean)
 {
 	const Dataset *data = trainer->data;
 	const ModelTask *task = &trainer->model->task[t];
 	double	   *weight = palloc0_array_huge(double, n);
 	const int64 *of = trainer->moments->of[split];
+	double		samples = 0;
+	double		sum = 0;
 
 	for (int64 i = 0; i < (of ? trainer->moments->n_of[split] : trainer->moments->n); i++)
 	{
@@ -128,22 +130,32 @@ count_targets(const Trainer *trainer, int t, Split split, int64 n)
 		if (moment->split != split || (moment->task >= 0 ? moment->task != t : !task_from_events(task)))
 			continue;
 		for (int64 at = moment->target; moment->task >= 0 && at < end; at++)
-			weight[(int64) data->rows[t].label[at]] += data->rows[t].weight ? data->rows[t].weight[at] : 1;
+			weight[(int64) data->rows[t].label[at]] += row_weight(data, t, at);
 		if (moment->task >= 0)
+		{
+			samples += moment->n_target;
 			continue;
+		}
 		for (int64 at = moment->target; at < end; at++)
 			size += event_is_target(data, t, at);
 		for (int64 at = moment->target; at < end; at++)
 			if (event_is_target(data, t, at))
-				weight[task->kind == NN_NEXT_ITEM ? data->events->item[at] : event_class(data, t, at)] += 1.0 / size;
+				weight[task->kind == NN_NEXT_ITEM ? data->events->item[at] : event_class(data, t, at)] +=
+					event_weight(data, t, at) / size;
+		samples += task->kind == NN_NEXT_ITEM ? size > 0 : size;
 	}
+	for (int64 i = 0; i < n; i++)
+		sum += weight[i];
+	*mean = samples > 0 ? sum / samples : 0;
 	return weight;
 }
 
 /*
  * Loss of the best constant prediction on training data, what that prediction
  * loses on the hold-out (where items may be new, which no prediction can
- * help), and rates of positives.
+ * help), and rates of positives.  Weights of samples say what counts more within
+ * a task, and are taken relative to their mean: what the task counts beside the
+ * others is its own weight.
  */
 static void
 find_constants(Trainer *trainer, float *base_rate)
@@ -155,8 +167,15 @@ find_constants(Trainer *trainer, float *base_rate)
 		const ModelTask *task = &trainer->model->task[t];
 		nn_kind		kind = task->kind;
 		int64		n = kind == NN_NEXT_ITEM ? data->catalogue.n : kind == NN_MULTICLASS ? data->levels[t].classes : 2;
-		double	   *training = count_targets(trainer, t, SPLIT_TRAIN, n);
+		double		mean;
+		double	   *training = count_targets(trainer, t, SPLIT_TRAIN, n, &mean);
 
+		if (!(mean > 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("task \"%s\": all samples before the hold-out weigh nothing", task->name),
+					 errhint("Look at its weight column and its options \"label_weights\" and \"type_weights\".")));
+		trainer->balanced->task[t].weight /= mean;
 		trainer->constant[SPLIT_TRAIN][t] = entropy(training, n);
 		if (!(trainer->constant[SPLIT_TRAIN][t] > MIN_CONSTANT))
 			ereport(ERROR,
@@ -168,7 +187,7 @@ find_constants(Trainer *trainer, float *base_rate)
 		base_rate[t] = kind == NN_BINARY || kind == NN_RANK ? training[1] / (training[0] + training[1]) : 0;
 		for (Split split = SPLIT_STOP; split <= SPLIT_REPORT; split++)
 		{
-			double	   *weight = count_targets(trainer, t, split, n);
+			double	   *weight = count_targets(trainer, t, split, n, &mean);
 
 			trainer->constant[split][t] = cross_entropy(weight, training, n);
 			pfree(weight);
@@ -231,8 +250,8 @@ make_network(Trainer *trainer)
 				 errmsg("the network of model \"%s\" is too large", model->name),
 				 errhint("Raise \"min_count\", or hash columns with many values: {\"encodings\": {column: {\"hash\": 100000}}}.")));
 
-	find_constants(trainer, base_rate);
 	*trainer->balanced = *trainer->config;
+	find_constants(trainer, base_rate);
 	for (int t = 0; t < model->n_tasks; t++)
 	{
 		trainer->balanced->task[t].weight /= trainer->constant[SPLIT_TRAIN][t];
@@ -325,10 +344,11 @@ account(Epoch *epoch, const StepResult *result)
 	epoch->events += result->events;
 	for (int t = 0; t < trainer->config->n_task; t++)
 	{
-		double		ratio = result->loss[t] / trainer->constant[SPLIT_TRAIN][t];
+		double		ratio = result->loss[t] * result->samples[t] / result->weight[t] /
+			trainer->constant[SPLIT_TRAIN][t];
 
 		/* until the first evaluation a running mean is the best we know */
-		if (result->samples[t] > 0 && !trainer->evaluated)
+		if (result->weight[t] > 0 && !trainer->evaluated)
 			trainer->ratio[t] = isfinite(trainer->ratio[t]) ? 0.95 * trainer->ratio[t] + 0.05 * ratio : ratio;
 	}
 }

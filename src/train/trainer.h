@@ -21,7 +21,8 @@ typedef struct Trainer
 	MemoryContext context;
 	char	   *config_json;
 	nn_config  *config;			/* as declared and stored */
-	nn_config  *balanced;		/* each task's weight divided by its constant's loss */
+	nn_config  *balanced;		/* each task's weight divided by its constant's loss and its
+								 * samples' mean weight */
 	nn_layout  *layout;
 	Steps	   *steps;			/* and the parameters */
 	float	   *best;			/* the weights that early stopping keeps */
