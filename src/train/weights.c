@@ -135,7 +135,8 @@ weights_check_types(const Build *build)
 {
 	const FeatureSet *set = build->data->set;
 
-	for (int t = 0; t < build->data->model->n_tasks; t++)
+	/* other events than those of the training need not have them */
+	for (int t = 0; t < build->data->model->n_tasks && build->base == NULL; t++)
 	{
 		const ModelTask *task = &build->data->model->task[t];
 
