@@ -128,6 +128,7 @@ CREATE TABLE _dupn.metric (
 	difference_low	float8,
 	difference_high	float8,
 	samples			bigint,
+	bins			jsonb,			-- of ece: [[mean probability, rate, samples], ...]
 	PRIMARY KEY (model_id, version, task, source, metric, slice),
 	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE
 );
@@ -509,10 +510,10 @@ LEFT JOIN LATERAL (
 		AND y.task OPERATOR(pg_catalog.=) x.task AND y.metric OPERATOR(pg_catalog.=) x.metric
 		AND y.slice OPERATOR(pg_catalog.=) x.slice AND y.source OPERATOR(pg_catalog.<>) 'model'
 	-- the best is the highest, but of a loss the lowest
-	ORDER BY CASE WHEN y.metric OPERATOR(pg_catalog.=) 'log_loss' THEN y.value ELSE OPERATOR(pg_catalog.-) y.value END, y.source LIMIT 1) b ON true
+	ORDER BY CASE WHEN y.metric OPERATOR(pg_catalog.=) ANY ('{log_loss,ece}') THEN y.value ELSE OPERATOR(pg_catalog.-) y.value END, y.source LIMIT 1) b ON true
 WHERE x.source OPERATOR(pg_catalog.=) 'model'
 	AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_metrics IS 'metrics of versions beside the best simple baseline on the same samples: the lowest of log_loss, the highest of all others';
+COMMENT ON VIEW dupn_metrics IS 'metrics of versions beside the best simple baseline on the same samples: the lowest of log_loss and ece, the highest of all others';
 
 CREATE VIEW dupn_baselines WITH (security_barrier) AS
 SELECT m.name AS model, x.version, x.task, x.source, x.metric, x.slice, x.value, x.low, x.high,
@@ -521,4 +522,13 @@ FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_baselines IS 'every metric of every version and every simple baseline';
 
-GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines TO PUBLIC;
+CREATE VIEW dupn_calibration WITH (security_barrier) AS
+SELECT m.name AS model, x.version, x.task, x.source, b.bin::int AS bin,
+	(b.entry OPERATOR(pg_catalog.->>) 0)::float8 AS probability, (b.entry OPERATOR(pg_catalog.->>) 1)::float8 AS rate,
+	(b.entry OPERATOR(pg_catalog.->>) 2)::bigint AS samples
+FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
+CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(x.bins) WITH ORDINALITY b (entry, bin)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW dupn_calibration IS 'what probabilities came true: samples by probability in ten bins of the same size; of several classes, of the most likely one';
+
+GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_calibration TO PUBLIC;

@@ -371,17 +371,6 @@ score_table(Ranking *ranking, const History *history, const ItemTable *table, in
 	}
 }
 
-Results *
-add_results(Judged *judged, const char *source)
-{
-	Results    *results = &judged->results[judged->n_results++];
-
-	Assert(judged->n_results <= MAX_RESULTS);
-	memset(results, 0, sizeof(*results));
-	results->source = source;
-	return results;
-}
-
 static void
 next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask *task,
 					Judged *judged)

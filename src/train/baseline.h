@@ -10,9 +10,6 @@
 
 #include "train/train.h"
 
-/* A new, empty result of judged under a name. */
-extern Results *add_results(Judged *judged, const char *source);
-
 extern void binary_baselines(const Dataset *data, const Moments *moments, int task, Judged *judged);
 
 #endif							/* DUPN_BASELINE_H */

@@ -5,6 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "train/resample.h"
 #include "train/trainer.h"
 
 #include <cblas.h>
@@ -13,6 +14,8 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #define LEARNED_RATIO 0.995		/* of a constant's loss: above it nothing was learned */
@@ -163,6 +166,23 @@ set_number(Datum *values, char *nulls, int at, double value)
 	nulls[at] = isfinite(value) ? ' ' : 'n';
 }
 
+/* [[mean probability, rate, samples], ...], or nothing. */
+static void
+set_bins(Datum *values, char *nulls, int at, const Calibration *bins)
+{
+	StringInfoData json;
+
+	nulls[at] = bins ? ' ' : 'n';
+	if (bins == NULL)
+		return;
+	initStringInfo(&json);
+	for (int i = 0; i < bins->n; i++)
+		appendStringInfo(&json, "%s[%.9g, %.9g, " INT64_FORMAT "]", i > 0 ? ", " : "[",
+						 bins->probability[i], bins->rate[i], bins->samples[i]);
+	appendStringInfoChar(&json, ']');
+	values[at] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
 /* Inside a transaction. */
 static void
 store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
@@ -171,9 +191,9 @@ store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
 	{
 		const Metric *m = &metrics->metric[i];
 		Oid			types[] = {INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID,
-		FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, INT8OID};
-		Datum		values[13];
-		char		nulls[] = "             ";
+		FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, INT8OID, JSONBOID};
+		Datum		values[14];
+		char		nulls[] = "              ";
 
 		values[0] = Int32GetDatum(trainer->model->id);
 		values[1] = Int32GetDatum(version);
@@ -188,10 +208,11 @@ store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
 		set_number(values, nulls, 10, m->difference_low);
 		set_number(values, nulls, 11, m->difference_high);
 		values[12] = Int64GetDatum(m->n);
+		set_bins(values, nulls, 13, m->bins);
 		state_execute("INSERT INTO _dupn.metric (model_id, version, task, source, metric, slice,"
-					  " value, low, high, difference, difference_low, difference_high, samples)"
-					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-					  13, types, values, nulls, NULL, NULL);
+					  " value, low, high, difference, difference_low, difference_high, samples, bins)"
+					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+					  14, types, values, nulls, NULL, NULL);
 	}
 }
 
@@ -199,8 +220,6 @@ store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
 static char *
 main_metric(const ModelTask *task)
 {
-	int			k;
-
 	switch (task->kind)
 	{
 		case NN_BINARY:
@@ -211,11 +230,7 @@ main_metric(const ModelTask *task)
 		case NN_NEXT_ITEM:
 			break;
 	}
-	k = task->options.k[0];
-	for (int i = 0; i < task->options.n_k; i++)
-		if (task->options.k[i] == 10)
-			k = 10;
-	return psprintf("hr@%d", k);
+	return psprintf("hr@%d", task_main_k(task));
 }
 
 /* The model's own main metric, and the baseline that does best at it; NULL: none. */

@@ -15,8 +15,9 @@
  *	  start.c		start values that are counted
  *	  trainer.c		epochs, early stopping
  *	  step.c		steps, by one process or a team; exchange.c cuts batches
+ *	  judged.c		the samples that scorers are judged by
  *	  served.c		the network judged as it is served
- *	  evaluate.c	metrics with intervals
+ *	  metrics.c		metrics with intervals, made by resample.c
  *	  baseline.c	what a GROUP BY would have said on the same split
  *	  publish.c		a trained network becomes a version
  *	  estimate.c	dupn_estimate
@@ -242,21 +243,22 @@ extern float event_weight(const Dataset *data, int task, int64 event);
 /* label of an event for a multiclass task from events, -1: none */
 extern int	event_class(const Dataset *data, int task, int64 event);
 
-/* ---------------- trainer.c, evaluate.c, baseline.c ---------------- */
+/* ---------------- judged.c, metrics.c, baseline.c, trainer.c ---------------- */
 
 typedef struct Metric
 {
 	int			task;
 	const char *source;			/* "model" or a baseline's name */
 	const char *metric;			/* "hr@10", "auc", .. */
-	const char *slice;			/* "all", "repeat", "new" */
+	const char *slice;			/* slice_name, or "class .." */
 	double		value,
 				low,
 				high;			/* 95 % interval, bootstrap by user */
 	double		difference,
 				difference_low,
-				difference_high;	/* model minus this source, paired by user */
+				difference_high;	/* the first source minus this one, paired by user */
 	int64		n;				/* samples */
+	const struct Calibration *bins; /* "ece", else NULL; see resample.h */
 } Metric;
 
 typedef struct Metrics
@@ -265,6 +267,23 @@ typedef struct Metrics
 	int			capacity;
 	Metric	   *metric;
 } Metrics;
+
+/* Parts of the samples that metrics are also given for. */
+typedef enum Slice
+{
+	SLICE_ALL,
+	SLICE_REPEAT,				/* next_item: the target was in the user's history before */
+	SLICE_NEW,					/* it was not */
+	SLICE_NEW_USERS,			/* fewer than 5 events before the moment */
+	SLICE_SHORT_HISTORY,		/* fewer than the median of the task's samples */
+	SLICE_LONG_HISTORY,			/* not fewer */
+	SLICE_POPULAR_ITEMS,		/* target or candidate is among the items that make up the
+								 * first half of the training events */
+	SLICE_RARE_ITEMS,			/* it is not */
+	SLICES
+} Slice;
+
+extern const char *const slice_name[SLICES];
 
 /*
  * Per-sample results of one scorer on the reported samples of a task, in the
@@ -275,7 +294,8 @@ typedef struct Results
 {
 	const char *source;
 	double	   *rank;			/* next_item: mean rank of each target */
-	float	   *score;			/* binary: a score or probability */
+	float	   *score;			/* binary: a score or probability; multiclass: the
+								 * probability of the predicted class, or NULL */
 	int32	   *predicted;		/* multiclass: class; -1 never right */
 	float	   *log_loss;		/* where the scorer gives probabilities, else NULL */
 } Results;
@@ -290,14 +310,33 @@ typedef struct Judged
 	int64	   *target;			/* event row, or row of rows[task] */
 	int32	   *user;			/* dense user index, not decreasing */
 	float	   *weight;			/* 1/size of a target group */
+	uint16	   *slices;			/* bits 1 << Slice */
 	float	   *label;			/* binary */
 	int32	   *label_class;	/* multiclass */
-	uint8	   *repeat;			/* next_item: target was in the user's history before */
+	int			classes;
+	char	  **class_name;		/* [classes] */
 	int			n_results;
-	Results    *results;		/* [MAX_RESULTS], [0] is the model */
+	Results    *results;		/* [MAX_RESULTS]; others are compared with the first */
 } Judged;
 
-/* evaluate.c: turn per-sample results into metrics with intervals. */
+static inline bool
+in_slice(const Judged *judged, int64 i, Slice slice)
+{
+	return judged->slices[i] >> slice & 1;
+}
+
+/* judged.c: the samples of a split, for each task, in the order of moments and
+ * their targets; no results yet. */
+extern Judged *judged_make(const Dataset *data, const Moments *moments, Split split);
+
+/* A new, empty result of judged under a name; one with room for what a network says. */
+extern Results *add_results(Judged *judged, const char *source);
+extern Results *add_network(Judged *judged, nn_kind kind, const char *source);
+
+/* The k of a next_item task that its main metric is at: 10, or the first. */
+extern int	task_main_k(const ModelTask *task);
+
+/* metrics.c: turn per-sample results into metrics with intervals. */
 extern void judge(const Judged *judged, const ModelTask *task, uint64 seed, Metrics *metrics);
 
 /* baseline.c: add a Results per baseline for the reported moments of a task. */

@@ -562,16 +562,11 @@ static void
 report(Trainer *trainer, Metrics *metrics)
 {
 	int			n_task = trainer->config->n_task;
-	Judged	   *judged = palloc0(sizeof(Judged) * n_task);
+	Judged	   *judged = judged_make(trainer->data, trainer->moments, SPLIT_REPORT);
 	double		ratio[NN_MAX_TASKS];
 
 	for (int t = 0; t < n_task; t++)
-	{
-		judged[t].task = t;
-		judged[t].n_results = 1;
-		judged[t].results = palloc0(sizeof(Results) * MAX_RESULTS);
-		judged[t].results[0].source = "model";
-	}
+		add_network(&judged[t], trainer->config->task[t].kind, "model");
 	job_progress("evaluating", TRAINING_ENDS, 0, trainer_ratios_json(trainer));
 	served_evaluate(trainer, SPLIT_REPORT, judged, ratio);
 	for (int t = 0; t < n_task; t++)

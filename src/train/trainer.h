@@ -52,10 +52,10 @@ extern char *trainer_ratios_json(const Trainer *trainer);
 
 /*
  * Loss ratios of the moments of a split, as served, into ratio (NAN: no
- * samples); returns their mean, weighted as the tasks are.  judged: per task,
- * filled with the model's results, or NULL.
+ * samples); returns their mean, weighted as the tasks are.  judged: of the same
+ * split, or NULL; the first results of each task are filled in.
  */
-extern double served_evaluate(Trainer *trainer, Split split, Judged *judged, double *ratio);
+extern double served_evaluate(Trainer *trainer, Split split, const Judged *judged, double *ratio);
 
 /* ---------------- publish.c ---------------- */
 

@@ -26,8 +26,8 @@ SELECT plan(5);
 SELECT cmp_ok((SELECT value FROM dupn_baselines WHERE task = 'next' AND metric = 'hr@10' AND slice = 'all' AND source = 'model'),
 	'>', (SELECT 2 * value FROM dupn_baselines WHERE task = 'next' AND metric = 'hr@10' AND slice = 'all' AND source = 'popularity'),
 	'the next item is found more than twice as often as by popularity');
-SELECT cmp_ok((SELECT value FROM dupn_baselines WHERE task = 'price_level' AND metric = 'accuracy' AND source = 'model'),
-	'>', (SELECT value FROM dupn_baselines WHERE task = 'price_level' AND metric = 'accuracy' AND source = 'majority'),
+SELECT cmp_ok((SELECT value FROM dupn_baselines WHERE task = 'price_level' AND metric = 'accuracy' AND slice = 'all' AND source = 'model'),
+	'>', (SELECT value FROM dupn_baselines WHERE task = 'price_level' AND metric = 'accuracy' AND slice = 'all' AND source = 'majority'),
 	'the next price level is found more often than by the most frequent one');
 
 -- Clicks of the hold-out: scores follow the true probability, which the model never saw.

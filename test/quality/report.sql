@@ -8,7 +8,7 @@ SELECT model, task, metric, slice, source, count(DISTINCT version) AS seeds,
 	CASE WHEN source <> 'model' THEN round(min(difference_low)::numeric, 4) || ' .. ' || round(max(difference_high)::numeric, 4) END AS its_interval,
 	max(samples) AS samples
 FROM dupn_baselines
-WHERE metric IN ('hr@10', 'hr@20', 'ndcg@10', 'accuracy', 'auc', 'grouped_auc', 'log_loss')
+WHERE metric IN ('hr@10', 'hr@20', 'ndcg@10', 'accuracy', 'auc', 'grouped_auc', 'log_loss') AND slice IN ('all', 'repeat', 'new')
 GROUP BY model, task, metric, slice, source
 ORDER BY model, task, slice, metric, source <> 'model', avg(value) DESC;
 SELECT model, version, seed, round(training_seconds::numeric, 1) AS seconds, parameters, pg_size_pretty(bytes) AS size

@@ -39,7 +39,7 @@ SELECT version, state, published, events, users, items, parameters > 1000 AS par
 SELECT action, state, percent, message ~ '^version 1 published: "next" learned' AS sentence, notes[1:2] FROM dupn_jobs WHERE model = 'walk';
 SELECT task, metric, slice, value BETWEEN -2 AND 1 AS value, low <= value AND value <= high AS interval,
 	baseline IS NOT NULL AS baseline, samples > 0 AS samples
-  FROM dupn_metrics WHERE model = 'walk' ORDER BY task, metric, slice;
+  FROM dupn_metrics WHERE model = 'walk' AND slice IN ('all', 'repeat', 'new') ORDER BY task, metric, slice;
 
 -- the ring is easy: a network that finds nothing here finds nothing anywhere
 SELECT task, metric, value > 0.7 AS found FROM dupn_metrics WHERE model = 'walk' AND slice = 'all'

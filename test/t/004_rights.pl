@@ -112,7 +112,7 @@ is(as('keeper', "SELECT dupn_user_vector(3, as_of => '2025-01-01Z')"), $stored, 
 
 # ---- what can be seen ----
 
-my @views = qw(dupn_models dupn_tasks dupn_features dupn_versions dupn_jobs dupn_metrics dupn_baselines);
+my @views = qw(dupn_models dupn_tasks dupn_features dupn_versions dupn_jobs dupn_metrics dupn_baselines dupn_calibration);
 foreach my $view (@views)
 {
 	my $seen = "SELECT string_agg(DISTINCT model, ' ' ORDER BY model) FROM $view";
@@ -258,7 +258,7 @@ SELECT count(*) FROM dupn_attention(3, 'bait');
 SELECT dupn_embed(e, 'bait') FROM shop.events e WHERE user_id OPERATOR(pg_catalog.=) 3;
 SELECT dupn_item_vector(p, 'bait') FROM (SELECT id AS item_id, category_id, price FROM shop.products) p LIMIT 1;
 SELECT dupn_retrieval_vector(:'v');
-SELECT count(*) FROM dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_jobs, dupn_metrics, dupn_baselines;
+SELECT count(*) FROM dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_jobs, dupn_metrics, dupn_baselines, dupn_calibration;
 SELECT dupn_drop_task('bait', 'click');
 SELECT dupn_drop_model('bait');
 END
