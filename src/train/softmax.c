@@ -57,8 +57,6 @@ softmax_make(Softmax *softmax, const Dataset *data, MemoryContext context)
 	const Catalogue *catalogue = &data->catalogue;
 	Columns    *all = &softmax->all;
 	Columns    *known = &softmax->known;
-	double		total = 0;
-	double		sum = 0;
 
 	softmax->data = data;
 	softmax->context = context;
@@ -84,15 +82,7 @@ softmax_make(Softmax *softmax, const Dataset *data, MemoryContext context)
 	for (int i = 0; i < 2; i++)
 		softmax->extra_column[i] = int32_array(context, catalogue->n, -1);
 	softmax->sample_column = int32_array(context, catalogue->n, -1);
-	softmax->cumulative = MemoryContextAllocHuge(context, sizeof(double) * known->n);
-	for (int c = 0; c < known->n; c++)
-		total += pow((double) catalogue->count[((int32 *) known->item.data)[c]], .75);
-	for (int c = 0; c < known->n; c++)
-	{
-		sum += .9 * pow((double) catalogue->count[((int32 *) known->item.data)[c]], .75) / Max(total, 1) +
-			.1 / known->n;
-		softmax->cumulative[c] = sum;
-	}
+	sampler_make(&softmax->sampler, catalogue, (const int32 *) known->item.data, known->n, context);
 }
 
 /* log of the chance that NEGATIVES draws hold this item */
@@ -100,14 +90,10 @@ static float
 log_q(const Softmax *softmax, int32 item)
 {
 	int			c = softmax->known.of_item[item];
-	double		n = softmax->cumulative[softmax->known.n - 1];
-	double		q;
 
 	/* an item that is never drawn counts like the rarest */
-	if (c < 0)
-		q = .1 / softmax->known.n / n;
-	else
-		q = (softmax->cumulative[c] - (c > 0 ? softmax->cumulative[c - 1] : 0)) / n;
+	double		q = c < 0 ? .1 / softmax->known.n : sampler_chance(&softmax->sampler, c);
+
 	return (float) log(-expm1(NEGATIVES * log1p(-q)));
 }
 
@@ -138,27 +124,11 @@ columns_add(Softmax *softmax, int32 item, float q)
 void
 softmax_draw(Softmax *softmax, uint64 *random)
 {
-	const double *cumulative = softmax->cumulative;
-	int			n = softmax->known.n;
-
 	columns_clear(softmax);
 	for (int i = 0; i < NEGATIVES; i++)
 	{
-		double		u = nn_random_uniform(random) * cumulative[n - 1];
-		int			low = 0;
-		int			high = n - 1;
-		int32		item;
+		int32		item = softmax->sampler.item[sampler_draw(&softmax->sampler, random)];
 
-		while (low < high)
-		{
-			int			middle = low + (high - low) / 2;
-
-			if (cumulative[middle] <= u)
-				low = middle + 1;
-			else
-				high = middle;
-		}
-		item = ((const int32 *) softmax->known.item.data)[low];
 		if (softmax->drawn.of_item[item] < 0)
 			softmax->drawn.of_item[item] = columns_add(softmax, item, log_q(softmax, item));
 	}

@@ -8,6 +8,7 @@
 #ifndef DUPN_SOFTMAX_H
 #define DUPN_SOFTMAX_H
 
+#include "train/sampler.h"
 #include "train/train.h"
 
 #define NEGATIVES		1024	/* drawn a step where there are too many items */
@@ -55,7 +56,7 @@ typedef struct Softmax
 	Columns		known;			/* of training */
 	Columns		all;			/* the catalogue */
 	Columns		drawn;			/* of a step with sampled negatives */
-	double	   *cumulative;		/* [known.n] of the distribution of negatives */
+	ItemSampler sampler;		/* of known, for negatives */
 	int32	   *extra_column[2];	/* [J] of a step's extras: by log_q, without */
 	int32	   *sample_column;	/* [J] of the sample at hand, -1: none; its user's to keep */
 	Array		key_dropped;	/* the columns' item keys after id dropout */
