@@ -237,7 +237,9 @@ nn_batch_check(const nn_config *config, const nn_batch *batch)
 		return NN_BAD_BATCH;
 	M = batch->views > 0 ? batch->view_offsets[batch->views] : 0;
 	if (!buckets_fine(batch->recency, config->recency_bias ? config->recency : 0, M) ||
-		!buckets_fine(batch->lag, config->lag, M) ||
+		!buckets_fine(batch->lag, config->lag, M))
+		return NN_BAD_BATCH;
+	if (batch->vector ? N > 0 || !all_finite(batch->vector, (int64_t) batch->views * config->R, true) :
 		!group_fine(config, NN_PROFILE, batch->profile, batch->views) ||
 		!group_fine(config, NN_CONTEXT, batch->context, batch->views))
 		return NN_BAD_BATCH;

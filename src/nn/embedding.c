@@ -113,7 +113,7 @@ nn_scatter(const nn_layout *layout, nn_grad *grad, const nn_fields *fields,
 		{
 			int			table = fields->table[k];
 			const int32_t *id;
-			int64_t		bag = nn_bag(&ids[fields->source[k]], row, &id);
+			int64_t		bag = layout->tensor[table].frozen ? 0 : nn_bag(&ids[fields->source[k]], row, &id);
 
 			for (int64_t j = 0; j < bag; j++)
 				nn_vector_axpy(layout->tensor[table].cols, 1.0f, d + i * ld + fields->at[k],

@@ -33,13 +33,26 @@ nn_status_text(nn_status status)
 	return "unknown status";
 }
 
+/* User vectors that came with the batch. */
+static nn_status
+take_vectors(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_acts *acts)
+{
+	acts->vector = nn_arena_floats(arena, batch->views, run->config->R);
+	acts->dvector = run->backward ? nn_arena_floats(arena, batch->views, run->config->R) : NULL;
+	if (nn_arena_counts(arena))
+		return NN_OK;
+	NN_TRY(nn_arena_check(arena));
+	memcpy(acts->vector, batch->vector, (size_t) batch->views * run->config->R * sizeof(float));
+	return NN_OK;
+}
+
 nn_status
 nn_forward(const nn_run *run, const nn_batch *batch, nn_arena *arena, nn_acts *acts)
 {
 	const nn_config *config = run->config;
 
 	memset(acts, 0, sizeof(*acts));
-	NN_TRY(nn_user_forward(run, batch, arena, acts));
+	NN_TRY(batch->vector ? take_vectors(run, batch, arena, acts) : nn_user_forward(run, batch, arena, acts));
 	for (int t = 0; t < config->n_task; t++)
 	{
 		if (batch->samples[t].n == 0)
@@ -63,5 +76,5 @@ nn_backward(const nn_run *run, const nn_batch *batch, nn_arena *arena,
 		if (batch->samples[t].n > 0)
 			NN_TRY(nn_task_backward(run, t, &batch->samples[t], batch->views, arena,
 									&acts->task[t], acts->dvector, grad));
-	return nn_user_backward(run, batch, arena, acts, grad);
+	return batch->vector ? NN_OK : nn_user_backward(run, batch, arena, acts, grad);
 }

@@ -166,6 +166,7 @@ typedef struct nn_tensor
 	int64_t		rows, cols;		/* a vector is [1, n], an item bias [V, 1] */
 	size_t		offset;			/* in floats */
 	bool		table;
+	bool		frozen;			/* no optimizer moves it; false in a layout as made */
 } nn_tensor;
 
 typedef struct nn_lstm_tensors
@@ -308,6 +309,10 @@ typedef struct nn_batch
 	nn_ids		profile[NN_MAX_FEATURES];	/* [V] */
 	nn_ids		context[NN_MAX_FEATURES];	/* [V] */
 
+	/* user vectors that are known already [V, R], or NULL: then there is one
+	 * sequence without events, and neither profile nor context is looked at */
+	const float *vector;
+
 	nn_samples	samples[NN_MAX_TASKS];	/* n == 0: no sample of that task */
 } nn_batch;
 
@@ -426,7 +431,11 @@ extern nn_status nn_grad_make(nn_grad *grad, const nn_layout *layout, nn_arena *
 extern nn_status nn_grad_find(nn_grad *grad, const nn_layout *layout, nn_arena *memory, nn_arena *pointers);
 extern void nn_grad_clear(nn_grad *grad, const nn_layout *layout);
 
-/* d(sum of task weight * loss) / d parameter, added to grad.  After nn_forward with run->backward. */
+/*
+ * d(sum of task weight * loss) / d parameter, added to grad.  After nn_forward
+ * with run->backward.  Frozen tables get none; of user vectors that were given
+ * nothing before them does.
+ */
 extern nn_status nn_backward(const nn_run *run, const nn_batch *batch,
 							 nn_arena *arena, nn_acts *acts, nn_grad *grad);
 
@@ -542,7 +551,8 @@ typedef struct nn_optimizer
 
 /*
  * One step.  Tables are lazy: rows that the gradient did not touch cost
- * nothing and do not move.  Returns NN_NOT_FINITE and changes nothing when the
+ * nothing and do not move.  Frozen tensors do not move, and their gradient, if
+ * there is one, is no part of the norm.  Returns NN_NOT_FINITE and changes nothing when the
  * gradient is not finite.  *norm, if not NULL, is the norm before clipping.
  */
 extern nn_status nn_optimizer_step(nn_optimizer *optimizer, const nn_layout *layout,

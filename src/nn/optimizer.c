@@ -38,17 +38,37 @@ row_at(const nn_tensor *table, const int32_t *touched, int64_t k)
 	return table->offset + (size_t) touched[k] * table->cols;
 }
 
+/* Of the dense floats [begin, end) without the frozen tensors among them. */
+static double
+dense_squares(const nn_layout *layout, const float *grad, size_t begin, size_t end)
+{
+	double		sum = 0;
+
+	for (int i = 0; i < layout->first_table && begin < end; i++)
+	{
+		const nn_tensor *tensor = &layout->tensor[i];
+		size_t		behind = tensor->offset + (size_t) (tensor->rows * tensor->cols);
+
+		if (!tensor->frozen || behind <= begin)
+			continue;
+		if (begin < tensor->offset)
+			sum += nn_step_squares((tensor->offset < end ? tensor->offset : end) - begin, grad + begin);
+		begin = behind;
+	}
+	return begin < end ? sum + nn_step_squares(end - begin, grad + begin) : sum;
+}
+
 double
 nn_optimizer_squares(const nn_layout *layout, const float *grad, size_t begin, size_t end,
 					 const int64_t *n_touched, int32_t *const *touched)
 {
-	double		sum = nn_step_squares(end - begin, grad + begin);
+	double		sum = dense_squares(layout, grad, begin, end);
 
 	for (int i = 0; i < layout->n - layout->first_table; i++)
 	{
 		const nn_tensor *table = &layout->tensor[layout->first_table + i];
 
-		for (int64_t k = 0; k < n_touched[i]; k++)
+		for (int64_t k = 0; k < n_touched[i] && !table->frozen; k++)
 		{
 			if (k + NN_AHEAD < n_touched[i])
 				nn_prefetch(grad + row_at(table, touched[i], k + NN_AHEAD), table->cols);
@@ -130,6 +150,8 @@ nn_optimizer_apply(nn_optimizer *optimizer, const nn_layout *layout, float *para
 		float		l2 = decays(tensor) ? optimizer->l2 : 0;
 		int			table = i - layout->first_table;
 
+		if (tensor->frozen)
+			continue;
 		if (table < 0)
 		{
 			size_t		first = tensor->offset > begin ? tensor->offset : begin;

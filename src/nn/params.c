@@ -46,6 +46,7 @@ add_tensor(nn_layout *layout, int rank, int64_t rows, int64_t cols, const char *
 	tensor->cols = cols;
 	tensor->offset = layout->floats;
 	tensor->table = false;
+	tensor->frozen = false;
 	layout->floats = floats;
 	return layout->n++;
 }

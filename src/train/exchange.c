@@ -327,6 +327,7 @@ put_share(Sink *sink, const nn_config *config, const nn_batch *batch, int begin,
 	put_entries(sink, batch->view_offsets, config->lag > 0 ? batch->lag : NULL, begin, end, 1);
 	put_group(sink, config, NN_PROFILE, batch->profile, begin, end);
 	put_group(sink, config, NN_CONTEXT, batch->context, begin, end);
+	put(sink, batch->vector, (int64) begin * config->R, (int64) end * config->R, sizeof(float));
 	for (int t = 0; t < config->n_task; t++)
 	{
 		int			from = first_sample(&batch->samples[t], begin);
@@ -459,6 +460,7 @@ share_read(const nn_config *config, const void *in, Size size, SharePlace *place
 	batch->lag = get_entries(&source, batch->view_offsets, header->views, 1);
 	get_group(&source, config, NN_PROFILE, batch->profile, header->views);
 	get_group(&source, config, NN_CONTEXT, batch->context, header->views);
+	batch->vector = get(&source, (int64) header->views * config->R, sizeof(float));
 	for (int t = 0; t < config->n_task; t++)
 		if (header->n[t] > 0)
 			get_samples(&source, config, t, header, &batch->samples[t]);

@@ -594,6 +594,84 @@ test_serving(const char *json)
 	is_close(worst, 0.0, 1e-5, "scores are inner products of encodings");
 }
 
+/* ------------------------------------------------------------------------
+ * User vectors that are given, and what is frozen
+ * ------------------------------------------------------------------------ */
+
+static bool
+of_task(int tensor)
+{
+	return strncmp(layout.tensor[tensor].name, "task.", 5) == 0;
+}
+
+/* Is a gradient the same as another's where it is wanted, and zero elsewhere? */
+static bool
+same_gradients(const float *got, const float *want, bool (*wanted) (int tensor))
+{
+	bool		same = true;
+
+	for (int i = 0; i < layout.n; i++)
+	{
+		const nn_tensor *tensor = &layout.tensor[i];
+
+		for (size_t j = tensor->offset; j < tensor->offset + (size_t) (tensor->rows * tensor->cols); j++)
+			same = same && got[j] == (wanted(i) ? want[j] : 0.0f);
+	}
+	return same;
+}
+
+static bool
+not_frozen(int tensor)
+{
+	return !layout.tensor[tensor].frozen;
+}
+
+static void
+test_given(void)
+{
+	static const int64_t no_events[2] = {0, 0};
+	nn_dropout	dropout = {.item = 0.0f, .vector = 0.4f, .hidden = 0.2f, .seed = 5};
+	nn_run		run = {.config = &config, .layout = &layout, .dropout = &dropout, .backward = true};
+	bool		fine = true;
+	float	   *want,
+			   *logit[NN_MAX_TASKS];
+	int32_t    *zeros;
+	int64_t    *offsets;
+
+	set_up("{" SIZES ", " ITEMS ", " PROPERTIES ", " WHO ", \"context_in_vector\": true, " TASKS "}");
+	run.param = param;
+	random_batch(&config, 4, 0, &batch);
+	ok(compute(&run) == NN_OK, "a batch as it is");
+	want = grad.value;
+	for (int t = 0; t < config.n_task; t++)
+		logit[t] = acts.task[t].logit;
+
+	layout.tensor[layout.table[NN_ITEM][0]].frozen = true;
+	layout.tensor[layout.table[NN_ITEM][1]].frozen = true;
+	ok(compute(&run) == NN_OK && same_gradients(grad.value, want, not_frozen),
+	   "frozen tables get no gradient, all else the same");
+
+	/* the same vectors without what they were made of */
+	batch.vector = acts.vector;
+	batch.sequences = 1;
+	batch.offsets = no_events;
+	zeros = make(sizeof(int32_t) * (size_t) batch.views);
+	offsets = make(sizeof(int64_t) * (size_t) (batch.views + 1));
+	memset(zeros, 0, sizeof(int32_t) * (size_t) batch.views);
+	memset(offsets, 0, sizeof(int64_t) * (size_t) (batch.views + 1));
+	batch.view_sequence = batch.view_length = zeros;
+	batch.view_offsets = offsets;
+	for (int f = 0; f < NN_MAX_FEATURES; f++)
+		batch.profile[f].values = batch.context[f].values = NULL;
+	ok(nn_batch_check(&config, &batch) == NN_OK, "a batch of given vectors is fine");
+	ok(compute(&run) == NN_OK && same_gradients(grad.value, want, of_task), "heads learn the same from given vectors");
+	for (int t = 0; t < config.n_task; t++)
+		fine = fine && memcmp(logit[t], acts.task[t].logit, sizeof(float) * (size_t) batch.samples[t].n) == 0;
+	ok(fine, "and say the same");
+	((float *) batch.vector)[0] = NAN;
+	ok(nn_batch_check(&config, &batch) == NN_BAD_BATCH, "given vectors are finite");
+}
+
 static void
 test_memory(void)
 {
@@ -782,7 +860,7 @@ test_choice(void)
 }
 
 #define PER_KERNEL 191
-#define OTHERS 73
+#define OTHERS 79
 
 int
 main(void)
@@ -801,6 +879,7 @@ main(void)
 		test_serving("{" SIZES ", " ITEMS_SUM ", \"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\"}]}");
 	}
 	test_choice();
+	test_given();
 	test_memory();
 	test_init();
 	test_bad_configs();

@@ -75,6 +75,10 @@ decays(size_t i)
 static bool
 is_touched(size_t i)
 {
+	for (int k = 0; k < layout.n; k++)
+		if (layout.tensor[k].frozen && i >= layout.tensor[k].offset &&
+			i < layout.tensor[k].offset + (size_t) (layout.tensor[k].rows * layout.tensor[k].cols))
+			return false;
 	if (i < layout.dense_floats)
 		return true;
 	if (i < layout.dense_floats + 3 * ROWS)
@@ -376,10 +380,23 @@ test_l2(void)
 	ok(left, "L2 leaves biases and other rows alone");
 }
 
+/* What a frozen tensor's gradient holds must not matter. */
+static void
+test_frozen(void)
+{
+	static const int frozen[] = {0, 3, 4, 9, 10};
+
+	for (int i = 0; i < 5; i++)
+		layout.tensor[frozen[i]].frozen = true;
+	test_against_reference(NN_ADAM, .05f, 4, "Adam with frozen tensors");
+	for (int i = 0; i < 5; i++)
+		layout.tensor[frozen[i]].frozen = false;
+}
+
 int
 main(void)
 {
-	plan(43);
+	plan(49);
 	make_layout();
 	test_by_hand();
 	test_against_reference(NN_ADAM, 0, 0, "Adam");
@@ -391,5 +408,6 @@ main(void)
 	test_lazy_is_dense(NN_ADAGRAD);
 	test_refusals();
 	test_l2();
+	test_frozen();
 	return done();
 }

@@ -128,7 +128,8 @@ test_steps(nn_optimizer_kind kind, int n, float clip)
 	float	   *want = zeros(),
 			   *got = zeros();
 	double		error = 0;
-	bool		clear = true;
+	bool		clear = true,
+				frozen = true;
 
 	make_grad(&whole);
 	for (int k = 0; k < n; k++)
@@ -161,6 +162,10 @@ test_steps(nn_optimizer_kind kind, int n, float clip)
 			 clip > 0 ? ", clipped" : "");
 	ok(clear, "and leave no gradient behind");
 	ok(optimizer[n - 1].step == STEPS, "in as many steps");
+	for (int i = 0; i < layout.n; i++)
+		for (int64_t k = 0; k < layout.tensor[i].rows * layout.tensor[i].cols; k++)
+			frozen = frozen && (!layout.tensor[i].frozen || got[layout.tensor[i].offset + k] == 0);
+	ok(frozen, "and frozen tensors stay");
 }
 
 /* Nobody moves anything when the gradient is not finite. */
@@ -194,7 +199,7 @@ test_refusal(void)
 int
 main(void)
 {
-	plan(3 * 7 + 3);
+	plan(4 * 8 + 3);
 	add_tensor("lstm.weight_item", 7, 13, false);
 	add_tensor("lstm.bias", 1, 9, false);
 	add_tensor("item.id.embedding", 1000, 5, true);
@@ -207,6 +212,9 @@ main(void)
 	test_steps(NN_ADAGRAD, 2, 0);
 	test_steps(NN_ADAM, 2, 1);
 	test_steps(NN_ADAGRAD, 3, 1);
+	layout.tensor[1].frozen = layout.tensor[2].frozen = true;
+	test_steps(NN_ADAM, 3, 1);
+	layout.tensor[1].frozen = layout.tensor[2].frozen = false;
 	test_refusal();
 	pool_free();
 	return done();
