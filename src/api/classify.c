@@ -33,7 +33,7 @@ compare_classes(const void *a, const void *b)
 
 /* Softmax, in double so that the probabilities sum to 1. */
 static Class *
-probabilities(const float *logit, int n)
+probabilities(const ImageTask *task, const float *logit, int n)
 {
 	Class	   *classes = palloc(sizeof(Class) * n);
 	double		most = logit[0];
@@ -44,7 +44,7 @@ probabilities(const float *logit, int n)
 	for (int i = 0; i < n; i++)
 	{
 		classes[i].number = i;
-		classes[i].probability = exp(logit[i] - most);
+		classes[i].probability = exp(image_calibrated(task, logit[i]) - image_calibrated(task, most));
 		sum += classes[i].probability;
 	}
 	for (int i = 0; i < n; i++)
@@ -76,7 +76,7 @@ dupn_classify(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	session_head(session_get(served->image), t, &samples, vector->x, &acts);
-	classes = probabilities(acts.logit, task->classes);
+	classes = probabilities(&image->task[t], acts.logit, task->classes);
 	for (int i = 0; i < task->classes; i++)
 	{
 		Datum		values[2];

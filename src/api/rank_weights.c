@@ -6,6 +6,7 @@
  * The weights are those of the numbers as the network reads them: less their
  * mean, over their standard deviation, in the samples of the training, and of
  * a feature declared with '-' flipped.  So they can be compared with each other.
+ * They are those of the calibrated score.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,7 +48,7 @@ dupn_rank_weights(PG_FUNCTION_ARGS)
 		bool		nulls[2] = {false};
 
 		values[0] = CStringGetTextDatum(image->task[t].feature[i]);
-		values[1] = Float4GetDatum(weight[i]);
+		values[1] = Float4GetDatum(weight[i] * image->task[t].calibration[0]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;

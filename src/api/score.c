@@ -196,7 +196,7 @@ get_scorer(FunctionCallInfo fcinfo, Served **served)
 static float4
 score(const Scorer *scorer, const float *item)
 {
-	double		logit = nn_score(scorer->head, scorer->user, item, scorer->features);
+	double		logit = image_calibrated(scorer->names, nn_score(scorer->head, scorer->user, item, scorer->features));
 
 	return (float4) (scorer->task->kind == NN_BINARY ? 1 / (1 + exp(-logit)) : logit);
 }

@@ -230,10 +230,16 @@ find_statistics(ModelImage *image, const char *what)
 	for (int t = 0; t < image->config.n_task; t++)
 	{
 		const nn_task *task = &image->config.task[t];
+		const float *calibration;
 		int64		n;
 
 		if (task->kind == NN_MULTICLASS)
 			find_levels(image, t, what);
+		calibration = find_vector(image, what, NN_F32, -1, 2, &n, "task.%s.calibration", task->name);
+		if (calibration != NULL && n != 2)
+			damaged(what, "tensor \"task.%s.calibration\" has the wrong length", task->name);
+		image->task[t].calibration[0] = calibration ? calibration[0] : 1;
+		image->task[t].calibration[1] = calibration ? calibration[1] : 0;
 		if (task->features == 0)
 			continue;
 		image->task[t].mean = find_vector(image, what, NN_F32, task->features, task->features, &n,
@@ -475,14 +481,20 @@ image_check(const ModelImage *image, const char *what)
 		}
 	check_catalogue(image, what);
 	for (int t = 0; t < image->config.n_task; t++)
-		if (image->task[t].bounds != NULL)
-			check_levels(&image->task[t], &image->config.task[t], what);
-	for (int t = 0; t < image->config.n_task; t++)
+	{
+		const ImageTask *task = &image->task[t];
+
+		if (task->bounds != NULL)
+			check_levels(task, &image->config.task[t], what);
 		if (image->config.task[t].features > 0)
 		{
-			check_floats(image->task[t].mean, image->config.task[t].features, "mean", what);
-			check_floats(image->task[t].scale, image->config.task[t].features, "scale", what);
+			check_floats(task->mean, image->config.task[t].features, "mean", what);
+			check_floats(task->scale, image->config.task[t].features, "scale", what);
 		}
+		check_floats(task->calibration, 2, "calibration", what);
+		if (!(task->calibration[0] > 0))
+			damaged(what, "the calibration of task \"%s\" turns its order around", image->config.task[t].name);
+	}
 }
 
 ModelImage *

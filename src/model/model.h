@@ -208,6 +208,7 @@ extern void task_check(const Model *model, const FeatureSet *set, const ModelTas
  *	task.<t>.bounds F64 [n, classes - 1] (levels), with n > 1 or not
  *	task.<t>.within_keys I64 [n] (cells): the values within which they are cut
  *	task.<t>.mean F32 [F], task.<t>.scale F32 [F]
+ *	task.<t>.calibration F32 [2], where there is one
  */
 typedef struct ImageTask
 {
@@ -218,7 +219,14 @@ typedef struct ImageTask
 	const double *bounds;		/* multiclass: of levels, rows of classes - 1; NULL: classes are values */
 	int64		n_within;		/* rows, each of a value of within_key; 0: one row for all */
 	const Cell *within_key;
+	float		calibration[2];	/* a logit counts as [0] * logit + [1], [0] > 0 */
 } ImageTask;
+
+static inline double
+image_calibrated(const ImageTask *task, double logit)
+{
+	return task->calibration[0] * logit + task->calibration[1];
+}
 
 typedef struct Catalogue
 {

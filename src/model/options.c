@@ -96,6 +96,7 @@ static const Option model_table[] = {
 	{"holdout", OPTION_HOLDOUT, "what is kept for judging: the latest share of samples (more than 0, less than 0.9), \"last_event\", or a time from which on", AT(holdout)},
 	{"holdout_min_events", OPTION_INT, "users with fewer events are not judged", AT(holdout_min_events), 1, 1, 1e9},
 	{"refit", OPTION_BOOL, "whether a last pass learns from what was held out", AT(refit), true},
+	{"calibrate", OPTION_BOOL, "whether the tasks' logits are scaled to be calibrated probabilities", AT(calibrate), true},
 	{"seed", OPTION_INT64, "start of the random numbers", AT(seed), 1, 0, LARGEST},
 	{"workers", OPTION_INT, "processes that do a job together", AT(workers), 1, 1, 16},
 	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
@@ -116,6 +117,7 @@ static const Option model_table[] = {
 
 static const Option task_table[] = {
 	{"weight", OPTION_NUMBER, "weight of the task's loss among the tasks", AT(weight), 1, 1e-6, 1e6, FOR(SAMPLES | NEXT_ITEM)},
+	{"calibrate", OPTION_BOOL, "whether the task's logits are scaled to be calibrated probabilities", AT(calibrate), true, FOR(SAMPLES)},
 	{"hidden", OPTION_INTS, "widths of the task's hidden layers", AT(hidden), -1, 1, 1024, 0, NN_MAX_LAYERS, COUNT(n_hidden), FOR(SAMPLES)},
 	{"candidate", OPTION_NAMES, "item columns that describe the candidate", AT(candidate), -1, .max_entries = NN_MAX_FEATURES, COUNT(n_candidate), FOR(BINARY)},
 	{"candidate_dim", OPTION_INT, "width of the candidate's encoding", AT(candidate_dim), 128, 1, 1024, FOR(BINARY)},

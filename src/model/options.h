@@ -65,6 +65,7 @@ typedef struct ModelOptions
 	TimestampTz holdout_time;
 	int			holdout_min_events; /* users with fewer events are not evaluated */
 	bool		refit;			/* true */
+	bool		calibrate;		/* true */
 	int64		seed;			/* 1 */
 	int			workers;		/* 1: processes that do a job together */
 	int			evaluate_samples;	/* at most this many samples a task are evaluated */
@@ -85,6 +86,7 @@ typedef struct NamedWeights
 typedef struct TaskOptions
 {
 	double		weight;			/* 1 */
+	bool		calibrate;		/* true, if the model's is */
 	int			n_hidden;		/* "hidden": [128, 128] */
 	int			hidden[NN_MAX_LAYERS];
 	char	  **candidate;		/* item feature names; NULL: all that can be had */

@@ -622,6 +622,21 @@ extern double nn_ndcg(double rank, int k);	/* 1 / log2(1 + rank) when rank <= k 
 extern double nn_reciprocal_rank(double rank);
 
 /* ------------------------------------------------------------------------
+ * Calibration: calibration.c
+ * ------------------------------------------------------------------------ */
+
+/*
+ * {a, b} with a > 0 by which logits become calibrated ones, a * logit + b.
+ * logit [n, classes], label [n] the class; classes 1: yes or no, label 0 or 1.
+ * With several classes b is 0.  weight [n], NULL: all 1.  abort is polled
+ * between two passes over the logits.  Errors: NN_NOT_FINITE, NN_ABORTED;
+ * calibration is left alone.
+ */
+extern nn_status nn_calibrate(int classes, int64_t n, const float *logit, const int32_t *label,
+							  const float *weight, bool (*abort) (void *), void *abort_arg,
+							  float calibration[2]);
+
+/* ------------------------------------------------------------------------
  * Random numbers: random.c.  A seed means the same numbers everywhere
  * ------------------------------------------------------------------------ */
 

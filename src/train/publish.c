@@ -131,6 +131,8 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 					add_piece(pieces, NN_I64, levels->within_key, 1, 1, levels->n_within,
 							  "task.%s.within_keys", task->name);
 			}
+			if (!wide && (trainer->calibration[t][0] != 1 || trainer->calibration[t][1] != 0))
+				add_piece(pieces, NN_F32, trainer->calibration[t], 1, 1, 2, "task.%s.calibration", task->name);
 			if (!wide && task->features > 0)
 			{
 				add_piece(pieces, NN_F32, data->rows[t].mean, 1, 1, task->features, "task.%s.mean", task->name);

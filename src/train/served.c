@@ -58,7 +58,7 @@ judge_next_item(const Trainer *trainer, int t, int64 m, float *row, Cursor *curs
 }
 
 static void
-judge_class(int classes, const float *logit, Cursor *cursor)
+judge_class(int classes, const float *calibration, const float *logit, Cursor *cursor)
 {
 	const Judged *judged = cursor->judged;
 	int64		at = cursor->at++;
@@ -69,18 +69,18 @@ judge_class(int classes, const float *logit, Cursor *cursor)
 		if (logit[c] > logit[best])
 			best = c;
 	for (int c = 0; c < classes; c++)
-		sum += exp((double) logit[c] - logit[best]);
+		sum += exp(calibration[0] * ((double) logit[c] - logit[best]));
 	judged->results[0].predicted[at] = best;
 	judged->results[0].score[at] = (float) (1 / sum);
-	judged->results[0].log_loss[at] = (float) (log(sum) + logit[best] - logit[judged->label_class[at]]);
+	judged->results[0].log_loss[at] = (float) (log(sum) + calibration[0] * ((double) logit[best] - logit[judged->label_class[at]]));
 }
 
 static void
-judge_binary(float logit, Cursor *cursor)
+judge_binary(const float *calibration, float logit, Cursor *cursor)
 {
 	const Judged *judged = cursor->judged;
 	int64		at = cursor->at++;
-	double		p = 1 / (1 + exp(-(double) logit));
+	double		p = 1 / (1 + exp(-(calibration[0] * (double) logit + calibration[1])));
 
 	judged->results[0].score[at] = (float) p;
 	judged->results[0].log_loss[at] = (float) -log(Max(judged->label[at] > 0.5f ? p : 1 - p, 1e-7));
@@ -104,9 +104,9 @@ judge_batch(const Trainer *trainer, int t, const int64 *moments, int n, const nn
 		for (; cursor->at < judged->n && judged->moment[cursor->at] == moments[i];
 			 logit += task->kind == NN_MULTICLASS ? task->classes : 1)
 			if (task->kind == NN_MULTICLASS)
-				judge_class(task->classes, logit, cursor);
+				judge_class(task->classes, trainer->calibration[t], logit, cursor);
 			else
-				judge_binary(*logit, cursor);
+				judge_binary(trainer->calibration[t], *logit, cursor);
 	}
 }
 

@@ -17,6 +17,7 @@
  *	  step.c		steps, by one process or a team; exchange.c cuts batches
  *	  judged.c		the samples that scorers are judged by
  *	  served.c		the network judged as it is served
+ *	  calibration.c	probabilities that mean what they say
  *	  metrics.c		metrics with intervals, made by resample.c
  *	  baseline.c	what a GROUP BY would have said on the same split
  *	  publish.c		a trained network becomes a version

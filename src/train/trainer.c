@@ -214,6 +214,10 @@ copy_parameters(Trainer *trainer, const ModelImage *base)
 		for (int row = 0; row < 2 && to->table; row++)
 			trainer->steps->trained[row][i - trainer->layout->first_table] = 1;
 	}
+	for (int t = 0; t < trainer->config->n_task; t++)
+		for (int k = 0; k < base->config.n_task; k++)
+			if (strcmp(trainer->config->task[t].name, base->config.task[k].name) == 0)
+				memcpy(trainer->calibration[t], base->task[k].calibration, sizeof(trainer->calibration[t]));
 }
 
 static void
@@ -256,6 +260,7 @@ make_network(Trainer *trainer)
 	{
 		trainer->balanced->task[t].weight /= trainer->constant[SPLIT_TRAIN][t];
 		trainer->ratio[t] = NAN;
+		trainer->calibration[t][0] = 1;
 	}
 
 	floats = trainer->layout->floats;
@@ -621,6 +626,7 @@ train_run(Job *job)
 
 	trainer = trainer_make(job, model, NULL);
 	train_epochs(trainer);
+	calibrate(trainer);
 	report(trainer, &metrics);
 	if (model->options.refit)
 		refit(trainer);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trainer.h
- *	  A training under way: shared by trainer.c, served.c, publish.c
+ *	  A training under way: shared by trainer.c, served.c, calibration.c, publish.c
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +31,7 @@ typedef struct Trainer
 	uint64		random;
 	double		constant[SPLIT_REPORT + 1][NN_MAX_TASKS];	/* loss of the best constant of training
 															 * data, on each split */
+	float		calibration[NN_MAX_TASKS][2];	/* logits become [0] * logit + [1] where judged */
 	double		ratio[NN_MAX_TASKS];	/* latest loss over constant; NAN: not known */
 	bool		evaluated;		/* ratio is of the hold-out, not a running mean */
 } Trainer;
@@ -56,6 +57,12 @@ extern char *trainer_ratios_json(const Trainer *trainer);
  * split, or NULL; the first results of each task are filled in.
  */
 extern double served_evaluate(Trainer *trainer, Split split, const Judged *judged, double *ratio);
+
+/* ---------------- calibration.c ---------------- */
+
+/* Fill in trainer->calibration from the half of the hold-out that stops; what
+ * has no sample there stays as it is. */
+extern void calibrate(Trainer *trainer);
 
 /* ---------------- publish.c ---------------- */
 

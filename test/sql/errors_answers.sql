@@ -237,6 +237,9 @@ BEGIN; CALL corrupt('replace', 'vocabulary.item.item_id.ids"', 'vocabulary.item.
 \echo :SQLSTATE \\ ROLLBACK;
 BEGIN; CALL corrupt('replace', '\"item_id\", \"vocab\": ', '\"item_id\", \"vocab\": 9'); SELECT dupn_user_vector(1);
 \echo :SQLSTATE \\ ROLLBACK;
+BEGIN; CALL corrupt('replace', 'task.click.calibration"', 'task.clicq.calibration"'); SELECT dupn_user_vector(1) IS NOT NULL AS uncalibrated; ROLLBACK;
+BEGIN; CALL corrupt('replace', 'task.click.calibration":{"dtype":"F32"', 'task.click.calibration":{"dtype":"I32"'); SELECT dupn_user_vector(1);
+\echo :SQLSTATE \\ ROLLBACK;
 BEGIN; CALL corrupt('replace', '"config"', '"konfig"'); SELECT dupn_user_vector(1);
 \echo :SQLSTATE \\ ROLLBACK;
 BEGIN; CALL corrupt('replace', '"features"', '"properties"'); SELECT dupn_user_vector(1);
