@@ -212,6 +212,11 @@ samples_fine(const nn_config *config, const nn_task *task, const nn_samples *sam
 		for (int s = 0; samples->label && s < S; s++)
 			if (samples->label[s] != 0.0f && samples->label[s] != 1.0f)
 				return false;
+	for (int s = 0; samples->position && s < S; s++)
+		if (samples->position[s] < -1 || samples->position[s] >= task->position)
+			return false;
+	if (task->pairwise > 0.0f && samples->label && samples->group == NULL)
+		return false;
 	if (task->features > 0 &&
 		(samples->features == NULL || !all_finite(samples->features, (int64_t) S * task->features, true)))
 		return false;

@@ -364,6 +364,10 @@ check_task(reader *r, const nn_task *task)
 		return fail(r, "task \"%s\": a next_item task takes no \"hidden\" or \"features\"", task->name);
 	if (task->repeat && task->kind != NN_NEXT_ITEM)
 		return fail(r, "task \"%s\": a %s task takes no \"repeat\"", task->name, kind);
+	if ((task->position > 0 || task->pairwise > 0.0f) && task->kind != NN_BINARY && task->kind != NN_RANK)
+		return fail(r, "task \"%s\": a %s task takes no \"position\" or \"pairwise\"", task->name, kind);
+	if (task->pairwise > 1.0f)
+		return fail(r, "task \"%s\": \"pairwise\" must be at most 1", task->name);
 	return true;
 }
 
@@ -406,6 +410,10 @@ read_task(reader *r, int number, nn_task *task, char candidate[][NN_MAX_NAME])
 			fine = read_size(r, ':', place, 2, NN_MAX_WIDTH, &task->classes);
 		else if (nn_json_is(&r->js, key, "repeat"))
 			fine = read_bool(r, place, &task->repeat);
+		else if (nn_json_is(&r->js, key, "position"))
+			fine = read_size(r, ':', place, 1, MAX_BUCKETS, &task->position);
+		else if (nn_json_is(&r->js, key, "pairwise"))
+			fine = read_weight(r, place, &task->pairwise);
 		else if (nn_json_is(&r->js, key, "catalogue"))
 		{
 			/* how many columns the batch has: the batch says so itself */

@@ -8,7 +8,6 @@
  *
  *-------------------------------------------------------------------------
  */
-#include <math.h>
 #include <string.h>
 
 #include "arena.h"
@@ -50,18 +49,6 @@ nn_output_width(const nn_config *config, const nn_task *task)
 			return config->E;
 	}
 	return 0;
-}
-
-double
-nn_log_loss_of(float logit, float label)
-{
-	return (logit > 0.0f ? logit : 0.0f) - (double) logit * label + log1p(exp(-fabs(logit)));
-}
-
-float
-nn_log_loss_slope(float logit, float label)
-{
-	return (float) (1.0 / (1.0 + exp(-(double) logit)) - label);
 }
 
 /* mlp is zero. */
@@ -218,9 +205,11 @@ nn_task_forward(const nn_run *run, int t, const nn_samples *samples, int views,
 	switch (task->kind)
 	{
 		case NN_BINARY:
-			return nn_binary_forward(run, t, samples, own, acts);
+			NN_TRY(nn_binary_forward(run, t, samples, own, acts));
+			return nn_logit_forward(run, t, samples, acts);
 		case NN_RANK:
-			return nn_rank_forward(run, t, samples, own, acts);
+			NN_TRY(nn_rank_forward(run, t, samples, own, acts));
+			return nn_logit_forward(run, t, samples, acts);
 		case NN_MULTICLASS:
 			return nn_multiclass_forward(run, t, samples, own, acts);
 		case NN_NEXT_ITEM:
@@ -239,7 +228,9 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 	int			n_out = nn_output_width(config, task);
 	bool		counts = nn_arena_counts(arena);
 	nn_head		head;
+	bool		logits = task->kind == NN_BINARY || task->kind == NN_RANK;
 	float	   *d_out,
+			   *d_logit,
 			   *d_x,
 			   *d_extra,
 			   *d_candidate;
@@ -252,6 +243,7 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 	else
 		head = *(nn_head *) acts->own;
 	d_out = nn_arena_floats(arena, nn_mlp_out_rows(&head.mlp), n_out);
+	d_logit = nn_arena_floats(arena, logits ? samples->n : 0, 1);
 	d_x = nn_arena_floats(arena, head.mlp.rows, R);
 	d_extra = nn_arena_floats(arena, samples->n, head.mlp.extra_width);
 	d_candidate = nn_arena_floats(arena, samples->n, nn_candidate_width(config, task));
@@ -261,12 +253,14 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 		memset(d_out, 0, (size_t) nn_mlp_out_rows(&head.mlp) * n_out * sizeof(float));
 	}
 
+	if (logits && !counts)
+		NN_TRY(nn_logit_backward(run, t, samples, acts, d_logit, grad));
 	if (task->kind == NN_NEXT_ITEM)
 		NN_TRY(nn_next_backward(run, t, samples, arena, &head, acts, d_out, grad));
 	else if (!counts && task->kind == NN_BINARY)
-		NN_TRY(nn_binary_backward(run, t, samples, &head, acts, d_out));
+		nn_binary_backward(samples, &head, d_logit, d_out);
 	else if (!counts && task->kind == NN_RANK)
-		NN_TRY(nn_rank_backward(run, t, samples, &head, acts, d_out, grad));
+		nn_rank_backward(run, t, samples, &head, acts, d_logit, d_out, grad);
 	else if (!counts && task->kind == NN_MULTICLASS)
 		NN_TRY(nn_multiclass_backward(run, t, samples, &head, acts, d_out));
 

@@ -336,19 +336,20 @@ nn_sample_weight(const nn_samples *samples, int s)
 }
 
 /*
- * Per kind.  forward: from mlp.out to acts' logit and loss.  backward: adds
- * the gradient of task weight times loss to d_out, which starts as zeros, and
- * to the parameters outside the dense layers.
+ * Per kind.  forward: from mlp.out to acts' logit and loss (of binary and rank
+ * tasks nn_logit_forward takes the loss).  backward: adds the gradient of task
+ * weight times loss to d_out, which starts as zeros, and to the parameters
+ * outside the dense layers.
  */
 extern nn_status nn_binary_forward(const nn_run *run, int t, const nn_samples *samples,
 								   const nn_head *head, nn_task_acts *acts);
-extern nn_status nn_binary_backward(const nn_run *run, int t, const nn_samples *samples,
-									const nn_head *head, const nn_task_acts *acts, float *d_out);
+extern void nn_binary_backward(const nn_samples *samples, const nn_head *head, const float *d_logit,
+							   float *d_out);
 extern nn_status nn_rank_forward(const nn_run *run, int t, const nn_samples *samples,
 								 const nn_head *head, nn_task_acts *acts);
-extern nn_status nn_rank_backward(const nn_run *run, int t, const nn_samples *samples,
-								  const nn_head *head, const nn_task_acts *acts, float *d_out,
-								  nn_grad *grad);
+extern void nn_rank_backward(const nn_run *run, int t, const nn_samples *samples, const nn_head *head,
+							 const nn_task_acts *acts, const float *d_logit, float *d_out,
+							 nn_grad *grad);
 extern nn_status nn_multiclass_forward(const nn_run *run, int t, const nn_samples *samples,
 									   const nn_head *head, nn_task_acts *acts);
 extern nn_status nn_multiclass_backward(const nn_run *run, int t, const nn_samples *samples,
@@ -360,6 +361,16 @@ extern nn_status nn_next_forward(const nn_run *run, int t, const nn_samples *sam
 extern nn_status nn_next_backward(const nn_run *run, int t, const nn_samples *samples,
 								  nn_arena *arena, const nn_head *head, const nn_task_acts *acts,
 								  float *d_out, nn_grad *grad);
+
+/*
+ * log_loss.c, for binary and rank.  forward: completes acts->logit, and takes
+ * acts->loss where there are labels.  backward: d_logit [S] is written, the
+ * gradient of task weight times loss.
+ */
+extern nn_status nn_logit_forward(const nn_run *run, int t, const nn_samples *samples,
+								  nn_task_acts *acts);
+extern nn_status nn_logit_backward(const nn_run *run, int t, const nn_samples *samples,
+								   const nn_task_acts *acts, float *d_logit, nn_grad *grad);
 
 /* Log loss of a logit, and its derivative; stable for any logit. */
 extern double nn_log_loss_of(float logit, float label);

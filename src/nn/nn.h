@@ -107,6 +107,8 @@ typedef struct nn_task
 	int			features;		/* F: named numbers of a sample */
 	int			classes;		/* multiclass */
 	bool		repeat;			/* next_item: the repeat term (JSON "repeat") */
+	int			position;		/* binary, rank: buckets of the bias of places, 0: none */
+	float		pairwise;		/* binary, rank: share of the loss that compares pairs */
 } nn_task;
 
 /* How the states of a view's events become the first W numbers of r: pooling.c */
@@ -183,6 +185,7 @@ typedef struct nn_task_tensors
 	int			hidden_weight[NN_MAX_LAYERS], hidden_bias[NN_MAX_LAYERS];
 	int			output_weight, output_bias;
 	int			intercept;
+	int			position;		/* [buckets] */
 	int			query_weight, query_bias;
 	int			item_bias[NN_MAX_FEATURES];
 	int			repeat_recency; /* [recency_rows, recency] */
@@ -218,6 +221,15 @@ extern int	nn_layout_find(const nn_layout *layout, const char *name);	/* -1: non
  */
 extern void nn_init(const nn_config *config, const nn_layout *layout, float *param,
 					uint64_t seed, const float *base_rate, float *scratch);
+
+/*
+ * Make the biases of places of a task 0 in the mean over samples with a place,
+ * of which share[buckets], in all 1, stand in each bucket; what they lose goes
+ * to the constant of all samples.  No logit with a place changes by that;
+ * without one, as when serving, it becomes that of a mean place.
+ */
+extern void nn_position_center(const nn_config *config, const nn_layout *layout, int t,
+							   const double *share, float *param);
 
 /* ------------------------------------------------------------------------
  * Prepared weights: prepare.c
@@ -276,6 +288,10 @@ typedef struct nn_samples
 	const int32_t *label_class; /* [S] multiclass; NULL when serving */
 	nn_ids		candidate[NN_MAX_FEATURES]; /* [S] in the order of task.candidate */
 	const float *features;		/* [S, F] already z-scored */
+	const int32_t *position;	/* [S] bucket of the place, -1: not known; NULL: all are
+								 * not, as when serving */
+	const int32_t *group;		/* [S] samples of a view that stand side by side with the
+								 * same number are compared; NULL without pairwise */
 
 	int			columns;		/* J */
 	int			shared;

@@ -116,6 +116,8 @@ add_task(nn_layout *layout, const nn_config *config, const nn_task *task, nn_tas
 									  "task.%s.output.bias", name);
 	if (task->kind == NN_RANK)
 		tensors->intercept = add_tensor(layout, 1, 1, 1, "task.%s.intercept", name);
+	if (task->position > 0)
+		tensors->position = add_tensor(layout, 1, 1, task->position, "task.%s.position", name);
 }
 
 nn_status
@@ -170,7 +172,8 @@ nn_layout_make(nn_layout *layout, const nn_config *config)
 		if (task->kind == NN_NEXT_ITEM)
 			expected += task->repeat ? 4 : 2;
 		else
-			expected += 2 + 2 * task->n_hidden + (task->n_candidate > 0 ? 2 : 0) + (task->kind == NN_RANK);
+			expected += 2 + 2 * task->n_hidden + (task->n_candidate > 0 ? 2 : 0) + (task->kind == NN_RANK) +
+				(task->position > 0);
 	}
 
 	layout->first_table = layout->n;

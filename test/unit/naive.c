@@ -297,9 +297,40 @@ next_loss(const naive *n, int t, int s, const double *r, naive_out *out)
 	return loss;
 }
 
-/* r: the sample's user vector after dropout; row: its number among the task's views */
+/* log(1 + exp(-margin)) of every pair of the sample's group, weighted, over the weights of all its pairs */
 static double
-sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *out)
+pair_loss(const nn_samples *samples, int s, const double *logit)
+{
+	double		loss = 0.0,
+				weight = 0.0;
+
+	for (int i = 0; i < samples->n; i++)
+		for (int j = 0; j < samples->n; j++)
+		{
+			bool		together = true;
+			double		w = (samples->weight ? samples->weight[i] : 1.0) * (samples->weight ? samples->weight[j] : 1.0);
+
+			if (samples->label[i] != 1.0f || samples->label[j] != 0.0f)
+				continue;
+			/* side by side with s, which all of a group are */
+			for (int k = i < j ? i : j; k <= (i < j ? j : i); k++)
+				together &= samples->view[k] == samples->view[s] && samples->group[k] == samples->group[s];
+			for (int k = i < s ? i : s; k <= (i < s ? s : i); k++)
+				together &= samples->view[k] == samples->view[s] && samples->group[k] == samples->group[s];
+			if (!together)
+				continue;
+			loss += w * log(1.0 + exp(logit[j] - logit[i]));
+			weight += w;
+		}
+	return weight > 0.0 ? loss / weight : 0.0;
+}
+
+/*
+ * r: the sample's user vector after dropout; row: its number among the task's
+ * views; logit: of binary and rank tasks, is set
+ */
+static double
+sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *out, double *logit)
 {
 	const nn_config *config = n->config;
 	const nn_task *task = &config->task[t];
@@ -354,9 +385,12 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 		for (int j = 0; j < task->features; j++)
 			z += fmax(y[j], 0.0) * samples->features[s * task->features + j];
 	}
+	if (samples->position && samples->position[s] >= 0)
+		z += tensor(n, tensors->position)[samples->position[s]];
 	if (out->logit[t])
 		out->logit[t][s] = z;
-	return log_loss(z, samples->label[s]);
+	*logit = z;
+	return (1.0 - task->pairwise) * log_loss(z, samples->label[s]);
 }
 
 void
@@ -374,6 +408,7 @@ naive_forward(const nn_config *config, const nn_layout *layout, const double *pa
 		const nn_samples *samples = &batch->samples[t];
 		int			rows = 0;
 		int			row_of_view[WIDE];
+		double		logit[WIDE];
 
 		memset(row_of_view, 0xff, sizeof(row_of_view));
 		for (int s = 0; s < samples->n; s++)
@@ -388,8 +423,11 @@ naive_forward(const nn_config *config, const nn_layout *layout, const double *pa
 					mask(&n, dropout ? dropout->vector : 0, NN_STREAM_VECTOR(t),
 						 (uint64_t) (v * config->R + j));
 			out->loss += config->task[t].weight / samples->n *
-				(samples->weight ? samples->weight[s] : 1.0) * sample_loss(&n, t, s, r, row_of_view[v], out);
+				(samples->weight ? samples->weight[s] : 1.0) * sample_loss(&n, t, s, r, row_of_view[v], out, &logit[s]);
 		}
+		for (int s = 0; s < samples->n && config->task[t].pairwise > 0; s++)
+			out->loss += config->task[t].weight / samples->n * config->task[t].pairwise *
+				(samples->weight ? samples->weight[s] : 1.0) * pair_loss(samples, s, logit);
 	}
 	free(vector);
 }

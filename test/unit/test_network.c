@@ -62,6 +62,7 @@ random_ids(const nn_feature *feature, int64_t n)
 /* kinds of batches */
 #define SAMPLED 1				/* extras, hidden columns and log_q */
 #define SINGLE 2				/* one sample of each task */
+#define PAGES 4					/* twenty samples of each task, in order of views */
 
 static void
 random_next(const nn_config *config, const nn_task *task, int flags, nn_samples *samples)
@@ -145,6 +146,8 @@ random_samples(const nn_config *config, int t, int n, int views, int flags, nn_s
 	const nn_task *task = &config->task[t];
 	int32_t    *view = make((size_t) n * sizeof(int32_t)),
 			   *class = make((size_t) n * sizeof(int32_t));
+	int32_t    *position = make((size_t) n * sizeof(int32_t)),
+			   *group = make((size_t) n * sizeof(int32_t));
 	float	   *weight = make((size_t) n * sizeof(float)),
 			   *label = make((size_t) n * sizeof(float)),
 			   *features = make((size_t) n * task->features * sizeof(float));
@@ -152,7 +155,9 @@ random_samples(const nn_config *config, int t, int n, int views, int flags, nn_s
 	samples->n = n;
 	for (int s = 0; s < n; s++)
 	{
-		view[s] = below(views);
+		view[s] = flags & PAGES ? s * views / n : below(views);
+		position[s] = below(task->position + 1) - 1;
+		group[s] = s > 0 && below(8) > 0 ? group[s - 1] : below(3);
 		class[s] = task->classes > 0 ? below(task->classes) : 0;
 		weight[s] = 0.5f + (float) nn_random_uniform(&seed);
 		label[s] = (float) below(2);
@@ -164,6 +169,8 @@ random_samples(const nn_config *config, int t, int n, int views, int flags, nn_s
 	samples->label = label;
 	samples->label_class = class;
 	samples->features = features;
+	samples->position = task->position > 0 ? position : NULL;
+	samples->group = task->pairwise > 0 ? group : NULL;
 	for (int k = 0; k < task->n_candidate; k++)
 		samples->candidate[k] = random_ids(&config->feature[NN_ITEM][task->candidate[k]], n);
 	if (task->kind == NN_NEXT_ITEM)
@@ -218,7 +225,7 @@ random_batch(const nn_config *config, int B, int flags, nn_batch *batch)
 	for (int f = 0; f < config->n_feature[NN_CONTEXT]; f++)
 		batch->context[f] = random_ids(&config->feature[NN_CONTEXT][f], V);
 	for (int t = 0; t < config->n_task && V > 0; t++)
-		random_samples(config, t, flags & SINGLE ? 1 : 6, V, flags, &batch->samples[t]);
+		random_samples(config, t, flags & SINGLE ? 1 : flags & PAGES ? 20 : 6, V, flags, &batch->samples[t]);
 }
 
 /* ------------------------------------------------------------------------
@@ -399,6 +406,7 @@ against_naive(const char *what, const char *json, int B, int flags, const nn_dro
 #define WHO "\"profile\": [{\"name\": \"age\", \"vocab\": 4, \"dim\": 3}, {\"name\": \"likes\", \"vocab\": 5, \"dim\": 2, \"multi\": true}], \"context\": [{\"name\": \"query\", \"vocab\": 5, \"dim\": 2, \"multi\": true}, {\"name\": \"like\", \"table\": \"id\"}]"
 #define SIZES "\"hidden\": 5, \"attention\": [6, 4]"
 #define TASKS "\"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"tag\", \"id\"], \"candidate_dim\": 4, \"hidden\": [5, 4], \"features\": 2}, {\"name\": \"churn\", \"kind\": \"binary\", \"hidden\": [4], \"weight\": 0.7}, {\"name\": \"order\", \"kind\": \"rank\", \"features\": 3, \"hidden\": [4], \"weight\": 2}, {\"name\": \"price\", \"kind\": \"multiclass\", \"classes\": 3}, {\"name\": \"next\", \"kind\": \"next_item\", \"weight\": 1.5}]"
+#define PLACES "\"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"tag\"], \"candidate_dim\": 4, \"hidden\": [5], \"position\": 3, \"pairwise\": 0.4}, {\"name\": \"churn\", \"kind\": \"binary\", \"hidden\": [4], \"position\": 2}, {\"name\": \"order\", \"kind\": \"rank\", \"features\": 3, \"hidden\": [4], \"weight\": 2, \"position\": 4, \"pairwise\": 1}, {\"name\": \"buy\", \"kind\": \"rank\", \"features\": 2, \"pairwise\": 0.25}]"
 #define REPEAT "\"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\", \"repeat\": true}]"
 
 static void
@@ -422,6 +430,9 @@ test_against_naive(void)
 				  "{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 3, \"features\": 2},"
 				  " {\"name\": \"price\", \"kind\": \"multiclass\", \"classes\": 3}, {\"name\": \"next\", \"kind\": \"next_item\"}]}",
 				  2, SINGLE, NULL);
+	against_naive("pairs within pages, biases of places",
+				  "{" SIZES ", " ITEMS ", " TIME ", " PLACES "}", 2, PAGES, NULL);
+	against_naive("single samples make no pairs", "{" SIZES ", " ITEMS ", " PLACES "}", 2, SINGLE, NULL);
 	against_naive("one sequence", "{" SIZES ", " ITEMS ", " PROPERTIES ", " TASKS "}", 1, 0, NULL);
 	against_naive("the last state, views that are prefixes",
 				  "{\"hidden\": 5, \"pooling\": \"last\", " ITEMS ", " GATES ", \"recency\": 4, \"recency_rows\": 3, " WHO ", \"context_in_vector\": true, " REPEAT "}",
@@ -743,6 +754,52 @@ test_init(void)
 	   layout.table[NN_CONTEXT][1] == layout.table[NN_ITEM][0], "tables lie behind, shared ones once");
 }
 
+/* Centred biases leave what has a place as it was. */
+static void
+test_places(void)
+{
+	nn_run		run = {.config = &config, .layout = &layout};
+	double		share[2][4] = {{0.5, 0.25, 0.25}, {0.1, 0.2, 0.3, 0.4}};
+	float		before[2][20];
+	double		worst = 0.0,
+				served = 0.0;
+	float		old[2];
+
+	set_up("{" SIZES ", " ITEMS ", " TIME ", " PLACES "}");
+	random_batch(&config, 2, PAGES, &batch);
+	run.param = param;
+	for (int pass = 0; pass < 2; pass++)
+	{
+		ok(compute(&run) == NN_OK, "computed with places, pass %d", pass);
+		for (int k = 0; k < 2; k++)
+		{
+			const nn_samples *samples = &batch.samples[2 * k];
+			const float *logit = acts.task[2 * k].logit;
+			const float *bias = param + layout.tensor[layout.task[2 * k].position].offset;
+			double		mean = 0.0;
+
+			for (int s = 0; s < samples->n; s++)
+				if (pass == 0)
+					before[k][s] = logit[s];
+				else if (samples->position[s] >= 0)
+					worst = worse(worst, fabs(logit[s] - before[k][s]));
+				else
+					served = worse(served, fabs(logit[s] - before[k][s] - old[k]));
+			for (int b = 0; b < config.task[2 * k].position; b++)
+				mean += share[k][b] * bias[b];
+			if (pass == 0)
+			{
+				old[k] = (float) mean;
+				nn_position_center(&config, &layout, 2 * k, share[k], param);
+			}
+			else
+				is_close(mean, 0.0, 1e-6, "%s: the mean place has no bias", config.task[2 * k].name);
+		}
+	}
+	is_close(worst, 0.0, 1e-5, "logits with a place stay");
+	is_close(served, 0.0, 1e-5, "logits without one become those of the mean place");
+}
+
 /* ------------------------------------------------------------------------
  * Rejections
  * ------------------------------------------------------------------------ */
@@ -777,6 +834,10 @@ test_bad_configs(void)
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"candidate\": [\"id\"]}]}", "lacks \"candidate_dim\""},
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"weight\": -1}]}", "not negative"},
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\"}, {\"name\": \"t\", \"kind\": \"binary\"}]}", "two tasks"},
+		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"multiclass\", \"classes\": 2, \"position\": 3}]}", "takes no \"position\""},
+		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"next_item\", \"pairwise\": 0.5}]}", "takes no \"position\" or \"pairwise\""},
+		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"pairwise\": 1.5}]}", "at most 1"},
+		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"position\": 0}]}", "\"position\" of task 1"},
 		{"{" SIZES ", " ITEMS ", " REPEAT "}", "needs \"recency\""},
 		{"{" SIZES ", " ITEMS "} x", "not a JSON object"}
 	};
@@ -844,6 +905,13 @@ test_bad_batches(void)
 	WITH(int32_t, next->wide[0].param, 3 * 4 + 5, "a parameter beyond the repeat term");
 	WITH(float, next->wide[0].value, NAN, "a wide value");
 	WITH(int, next->shared, 13, "more shared columns than there are");
+
+	set_up("{" SIZES ", " ITEMS ", " PLACES "}");
+	random_batch(&config, 2, PAGES, &batch);
+	ok(nn_batch_check(&config, &batch) == NN_OK, "the batch with places is fine as it is");
+	WITH(int32_t, batch.samples[0].position[0], 3, "a place beyond the buckets");
+	WITH(int32_t, batch.samples[0].position[0], -2, "a negative place");
+	WITH(const int32_t *, batch.samples[0].group, NULL, "pairs without groups");
 }
 
 static void
@@ -859,8 +927,8 @@ test_choice(void)
 	ok(nn_kernels_use("auto") && strcmp(nn_kernels_name(), kernels[1]) == 0, "the best are the default");
 }
 
-#define PER_KERNEL 191
-#define OTHERS 79
+#define PER_KERNEL 213
+#define OTHERS 93
 
 int
 main(void)
@@ -882,6 +950,7 @@ main(void)
 	test_given();
 	test_memory();
 	test_init();
+	test_places();
 	test_bad_configs();
 	test_bad_batches();
 	pool_free();
