@@ -340,6 +340,23 @@ CREATE FUNCTION dupn_attention(user_id uuid, model text DEFAULT NULL, context js
 	LANGUAGE C STABLE PARALLEL SAFE COST 300000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_attention_uuid';
 COMMENT ON FUNCTION dupn_attention(uuid, text, jsonb, timestamptz, int) IS 'which behaviours a user''s vector looks at';
 
+-- The candidate is what dupn_score would be asked with: a row, an item's key, NULL; or a class.
+CREATE FUNCTION dupn_influence(task text, user_id bigint, candidate "any" DEFAULT NULL, model text DEFAULT NULL,
+		context jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
+	RETURNS TABLE (occurred_at timestamptz, item text, behavior text, weight real, score_without real, influence real, rank int)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_influence_bigint';
+COMMENT ON FUNCTION dupn_influence(text, bigint, "any", text, jsonb, timestamptz, int) IS 'what a score would be without each behaviour';
+CREATE FUNCTION dupn_influence(task text, user_id text, candidate "any" DEFAULT NULL, model text DEFAULT NULL,
+		context jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
+	RETURNS TABLE (occurred_at timestamptz, item text, behavior text, weight real, score_without real, influence real, rank int)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_influence_text';
+COMMENT ON FUNCTION dupn_influence(text, text, "any", text, jsonb, timestamptz, int) IS 'what a score would be without each behaviour';
+CREATE FUNCTION dupn_influence(task text, user_id uuid, candidate "any" DEFAULT NULL, model text DEFAULT NULL,
+		context jsonb DEFAULT NULL, as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
+	RETURNS TABLE (occurred_at timestamptz, item text, behavior text, weight real, score_without real, influence real, rank int)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_influence_uuid';
+COMMENT ON FUNCTION dupn_influence(text, uuid, "any", text, jsonb, timestamptz, int) IS 'what a score would be without each behaviour';
+
 CREATE FUNCTION dupn_score(task text, vector dupn_vector, candidate record) RETURNS real
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'dupn_score_record';
 COMMENT ON FUNCTION dupn_score(text, dupn_vector, record) IS 'score of a candidate row: a probability for binary tasks, for rank tasks the weighted sum of its numbers';

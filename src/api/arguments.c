@@ -11,6 +11,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+Datum
+text_or_null(const char *text, bool *isnull)
+{
+	*isnull = text == NULL;
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
 TimestampTz
 as_of_argument(FunctionCallInfo fcinfo, int n)
 {

@@ -64,13 +64,6 @@ answer(Session *session, void *argument)
 	qsort(question->events, question->n, sizeof(Weighted), compare_weighted);
 }
 
-static Datum
-text_or_null(const char *text, bool *isnull)
-{
-	*isnull = text == NULL;
-	return text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 /* (user_id, model, context, as_of, version) */
 static Datum
 attention(FunctionCallInfo fcinfo, Oid type)
@@ -94,7 +87,8 @@ attention(FunctionCallInfo fcinfo, Oid type)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("model \"%s\" has no attention", served->image->model_name),
-				 errdetail("Its option \"pooling\" is \"%s\".", nn_pooling_name[served->image->config.pooling])));
+				 errdetail("Its option \"pooling\" is \"%s\".", nn_pooling_name[served->image->config.pooling]),
+				 errhint("dupn_influence tells what each behaviour does to a score, whatever the pooling.")));
 	session_work(session_get(served->image), answer, &question);
 
 	for (int i = 0; i < question.n; i++)

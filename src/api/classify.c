@@ -53,6 +53,26 @@ probabilities(const ImageTask *task, const float *logit, int n)
 	return classes;
 }
 
+double
+class_probability(Session *session, int t, int number, const float *vector)
+{
+	const nn_task *task = &session->image->config.task[t];
+	float	   *features = palloc0(sizeof(float) * (task->features + 1));
+	nn_samples	samples = {.features = features};
+	nn_task_acts acts = {0};
+	Class	   *classes;
+	double		probability = 0;
+
+	session_head(session, t, &samples, vector, &acts);
+	classes = probabilities(acts.logit, task->classes);
+	for (int i = 0; i < task->classes; i++)
+		if (classes[i].number == number)
+			probability = classes[i].probability;
+	pfree(classes);
+	pfree(features);
+	return probability;
+}
+
 PGDLLEXPORT Datum
 dupn_classify(PG_FUNCTION_ARGS)
 {

@@ -45,6 +45,21 @@ extern TimestampTz as_of_argument(FunctionCallInfo fcinfo, int n);
 extern char *text_argument(FunctionCallInfo fcinfo, int n);	/* or NULL */
 extern int32 version_argument(FunctionCallInfo fcinfo, int n);	/* or 0 */
 
+/* Text for a result's column, NULL for NULL. */
+extern Datum text_or_null(const char *text, bool *isnull);
+
+/* ---------------- score.c, classify.c ---------------- */
+
+/* dupn_score(task, vector, ..) for a record, for an item's key, for the user alone. */
+extern PGDLLEXPORT Datum dupn_score_record(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum dupn_score_bigint(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum dupn_score_text(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum dupn_score_uuid(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum dupn_score_user(PG_FUNCTION_ARGS);
+
+/* What dupn_classify says of one class. */
+extern double class_probability(Session *session, int task, int number, const float *vector);
+
 /* ---------------- user_vector.c ---------------- */
 
 /* The vector of the user that was read, as a value with its stamp. */

@@ -78,10 +78,11 @@ extern void row_encode(RowReader *reader, nn_group group, int first, const Datum
 
 /*
  * SELECT of one user's window: $1 user, $2 now (strictly before), the last
- * max_events + 1 rows WITH TIES, newest first, without features FROM_CATALOG.
+ * events + 1 rows WITH TIES, newest first, without features FROM_CATALOG.
  * The operators are the column types' own btree ones.
  */
-extern char *window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type);
+extern char *window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type,
+						  int events);
 
 /*
  * The same for many users at once: $1 is an array of them, and the last column

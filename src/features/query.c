@@ -95,7 +95,7 @@ append_event_columns(StringInfo sql, const FeatureSet *set, const Relations *rel
  */
 static void
 append_window(StringInfo sql, const FeatureSet *set, const Relations *relations,
-			  Oid user_type, Oid time_type, const char *user)
+			  Oid user_type, Oid time_type, int events, const char *user)
 {
 	const char *time = psprintf("e.%s", quote_identifier(relations->time_column));
 
@@ -106,16 +106,16 @@ append_window(StringInfo sql, const FeatureSet *set, const Relations *relations,
 					user_type, BTEqualStrategyNumber, user);
 	appendStringInfoString(sql, " AND ");
 	append_operator(sql, time, time_type, BTLessStrategyNumber, "$2");
-	appendStringInfo(sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES", time, set->max_events + 1);
+	appendStringInfo(sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES", time, events + 1);
 }
 
 char *
-window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type)
+window_query(const FeatureSet *set, const Relations *relations, Oid user_type, Oid time_type, int events)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	append_window(&sql, set, relations, user_type, time_type, "$1");
+	append_window(&sql, set, relations, user_type, time_type, events, "$1");
 	return sql.data;
 }
 
@@ -131,7 +131,7 @@ windows_query(const FeatureSet *set, const Relations *relations, Oid user_type, 
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT e.*, u." PLACE " FROM " PLACED_KEYS " CROSS JOIN LATERAL (");
-	append_window(&sql, set, relations, user_type, time_type, "u.id");
+	append_window(&sql, set, relations, user_type, time_type, set->max_events, "u.id");
 	appendStringInfoString(&sql, ") e ORDER BY u." PLACE);
 	return sql.data;
 }

@@ -71,17 +71,22 @@ event_table_reset(EventTable *table)
 			table->feature[g][f].n_values = 0;
 }
 
+static void
+reserve_rows(EventTable *table, int64 n)
+{
+	if (n <= table->capacity)
+		return;
+	table->capacity = Max(128, table->capacity * 2);
+	table->time = array_resize(table->time, table->capacity, sizeof(TimestampTz), table->context);
+	table->item = array_resize(table->item, table->capacity, sizeof(int32), table->context);
+}
+
 void
 event_table_append(EventTable *table, const FeatureSet *set, const EventRow *row)
 {
 	int64		at = table->n;
 
-	if (at == table->capacity)
-	{
-		table->capacity = Max(128, table->capacity * 2);
-		table->time = array_resize(table->time, table->capacity, sizeof(TimestampTz), table->context);
-		table->item = array_resize(table->item, table->capacity, sizeof(int32), table->context);
-	}
+	reserve_rows(table, at + 1);
 	table->time[at] = row->time;
 	table->item[at] = row->item;
 
@@ -116,6 +121,37 @@ event_table_fill(EventTable *table, const FeatureSet *set, int f, int64 row, con
 {
 	Assert(table->later[f] && row < table->n);
 	id_column_append(&table->feature[0][f], table->context, set->f[NN_ITEM][f].multi, row, ids, n);
+}
+
+void
+event_table_without(EventTable *table, const EventTable *from, const FeatureSet *set, int64 row)
+{
+	for (int64 i = 0; i < from->n; i++)
+	{
+		int64		at = table->n;
+
+		if (i == row)
+			continue;
+		reserve_rows(table, at + 1);
+		table->time[at] = from->time[i];
+		table->item[at] = from->item[i];
+		for (int g = 0; g < 2; g++)
+			for (int f = 0; f < set->n[event_groups[g]]; f++)
+			{
+				const IdColumn *column = &from->feature[g][f];
+				bool		multi = set->f[event_groups[g]][f].multi;
+				int64		begin = multi ? column->offsets[i] : i;
+				int64		end = multi ? column->offsets[i + 1] : i + 1;
+
+				id_column_append(&table->feature[g][f], table->context, multi, at,
+								 column->values + begin, (int) (end - begin));
+			}
+		/* what follows the event follows the one before it */
+		if (i == row + 1 && set->gap >= 0)
+			table->feature[1][set->gap].values[at] =
+				gap_id(from->time[i], row > 0 ? from->time[row - 1] : 0, row > 0);
+		table->n++;
+	}
 }
 
 /* ---------------- window order ---------------- */

@@ -70,6 +70,12 @@ extern void event_table_fill(EventTable *table, const FeatureSet *set, int f, in
 							 const int32 *ids, int n);
 
 /*
+ * Append the rows of one user's table, which are in window order, but one: as if
+ * that event had never been.
+ */
+extern void event_table_without(EventTable *table, const EventTable *from, const FeatureSet *set, int64 row);
+
+/*
  * Put rows [start, end) (one user's, sorted by time either way or not) into
  * window order and compute the gaps.  The first row's gap is taken from the
  * event before it, if has_previous.

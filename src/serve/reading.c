@@ -89,22 +89,24 @@ take_event(RowReceiver *receiver, const Datum *values, const bool *isnull)
 }
 
 static void
-read_window(Session *session, Sources *sources, Datum user, TimestampTz now,
+read_window(Session *session, Sources *sources, Datum user, TimestampTz now, bool spare,
 			EventText **texts, MemoryContext memory)
 {
 	const FeatureSet *set = &session->image->set;
 	EventTable *table = session->events;
-	WindowReceiver window = {.receiver.session = session,.receiver.reading = &sources->window,
+	Reading    *reading = spare ? &sources->spare : &sources->window;
+	WindowReceiver window = {.receiver.session = session,.receiver.reading = reading,
 		.receiver.relation = sources->relations.events,.receiver.take = take_event,
 	.items = &session->items,.now = now,.memory = memory};
 	Datum		arguments[2];
 
-	if (sources->window.plan == NULL)
+	if (reading->plan == NULL)
 	{
 		Oid			types[] = {getBaseType(sources->user_type), getBaseType(sources->time_type)};
 
-		reading_prepare(&sources->window,
-						window_query(set, &sources->relations, sources->user_type, sources->time_type),
+		reading_prepare(reading,
+						window_query(set, &sources->relations, sources->user_type, sources->time_type,
+									 set->max_events + spare),
 						sources->relation[0], 2, types);
 	}
 	arguments[0] = user;
@@ -214,7 +216,7 @@ read_user(Session *session, const AskedUser *asked, EventText **texts)
 	context_encode(&session->image->set, asked->context, &session->context);
 	connect();
 	read_profile_row(session, sources, user, user_type);
-	read_window(session, sources, user, asked->now, texts, memory);
+	read_window(session, sources, user, asked->now, asked->spare, texts, memory);
 	SPI_finish();
 }
 

@@ -46,6 +46,7 @@ typedef struct Sources
 	Oid			catalog_key_type;
 	Oid			profile_key_type;
 	Reading		window;
+	Reading		spare;			/* the window and one event more */
 	Reading		profile;
 	Reading		catalog;
 	Reading		windows;		/* of many users, see users.h */
@@ -211,6 +212,8 @@ typedef struct AskedUser
 	Oid			type;			/* of user: bigint, text or uuid */
 	Jsonb	   *context;		/* or NULL */
 	TimestampTz now;
+	bool		spare;			/* one event more than the window holds is read, so
+								 * that each of them can be left out */
 } AskedUser;
 
 /* What the row of an event says beside its ids. */

@@ -56,7 +56,7 @@ namespace_changed(Datum argument, int cache, uint32 hash)
 void
 sources_clear(Sources *sources)
 {
-	Reading    *readings[] = {&sources->window, &sources->profile, &sources->catalog,
+	Reading    *readings[] = {&sources->window, &sources->spare, &sources->profile, &sources->catalog,
 		&sources->windows, &sources->profiles, &sources->users[false], &sources->users[true],
 	&sources->seen, &sources->visible};
 
