@@ -53,23 +53,31 @@ probabilities(const ImageTask *task, const float *logit, int n)
 	return classes;
 }
 
-double
-class_probability(Session *session, int t, int number, const float *vector)
+/* The classes of a vector, the most probable first. */
+static Class *
+classify(Session *session, int t, const float *vector)
 {
 	const nn_task *task = &session->image->config.task[t];
 	float	   *features = palloc0(sizeof(float) * (task->features + 1));
 	nn_samples	samples = {.features = features};
 	nn_task_acts acts = {0};
-	Class	   *classes;
-	double		probability = 0;
 
 	session_head(session, t, &samples, vector, &acts);
-	classes = probabilities(acts.logit, task->classes);
-	for (int i = 0; i < task->classes; i++)
-		if (classes[i].number == number)
-			probability = classes[i].probability;
-	pfree(classes);
 	pfree(features);
+	return probabilities(&session->image->task[t], acts.logit, task->classes);
+}
+
+double
+class_probability(Session *session, int task, int number, const float *vector)
+{
+	Class	   *classes = classify(session, task, vector);
+	double		probability;
+	int			i = 0;
+
+	while (classes[i].number != number)
+		i++;
+	probability = classes[i].probability;
+	pfree(classes);
 	return probability;
 }
 
@@ -83,9 +91,6 @@ dupn_classify(PG_FUNCTION_ARGS)
 	const ModelImage *image = served->image;
 	int			t = image_task(image, name);
 	const nn_task *task = &image->config.task[t];
-	float	   *features = palloc0(sizeof(float) * (task->features + 1));
-	nn_samples	samples = {.features = features};
-	nn_task_acts acts = {0};
 	Class	   *classes;
 
 	if (task->kind != NN_MULTICLASS)
@@ -95,8 +100,7 @@ dupn_classify(PG_FUNCTION_ARGS)
 				 errhint("Ask it with %s.", task->kind == NN_NEXT_ITEM ? "dupn_recommend" : "dupn_score")));
 
 	InitMaterializedSRF(fcinfo, 0);
-	session_head(session_get(served->image), t, &samples, vector->x, &acts);
-	classes = probabilities(&image->task[t], acts.logit, task->classes);
+	classes = classify(session_get(served->image), t, vector->x);
 	for (int i = 0; i < task->classes; i++)
 	{
 		Datum		values[2];
