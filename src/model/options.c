@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * options.c
- *	  Options of a model, of a task and of a refresh: one table each
+ *	  Options of a model, of a task, of a refresh and of an evaluation: one table each
  *
  * A row of a table says where a value goes, what it may be, what it is when
  * it is not given, and in one line what it means; the line is the hint of
@@ -145,6 +145,22 @@ static const Option refresh_table[] = {
 	{"as_of", OPTION_TIME, "the moment they are computed for; without it the present, or that of a refresh that was interrupted", AT(as_of)},
 	{"keep_old", OPTION_BOOL, "whether rows of other versions stay", AT(keep_old), false},
 	{"workers", OPTION_INT, "processes that share the users out, at most", AT(workers), 2, 1, 16},
+};
+
+#undef AT
+#define AT(field)	.offset = offsetof(EvaluateOptions, field)
+
+static const Option evaluate_table[] = {
+	{"version", OPTION_INT, "the version that is judged, 0 for the published one", AT(version), 0, 0, INT_MAX},
+	{"other_version", OPTION_INT, "the version that it is compared with", AT(other_version), 0, 0, INT_MAX},
+	{"since", OPTION_TIME, "samples at this moment or later are judged; without it, those that the version was not trained on", AT(since)},
+	{"until", OPTION_TIME, "samples before this moment are judged", AT(until)},
+	{"tasks", OPTION_NAMES, "tasks that are judged, without it all", AT(tasks), -1, .max_entries = NN_MAX_TASKS, .count = offsetof(EvaluateOptions, n_tasks)},
+	{"events", OPTION_TABLE, "a relation with the columns of the model's events that is read instead", AT(events)},
+	{"samples", OPTION_OBJECT, "relations that are read instead of tasks' samples: {task: relation}", AT(samples)},
+	{"users", OPTION_FLAG, "all users, or those that training reports: not the half that decides early stopping", AT(reported), false, .word = {"all", "reported"}},
+	{"baselines", OPTION_BOOL, "whether simple baselines are judged beside it", AT(baselines), true},
+	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 0, 0, INT_MAX},
 };
 
 #define FIELD(base, offset, type)	(*(type *) ((char *) (base) + (offset)))
@@ -562,6 +578,13 @@ refresh_options_parse(RefreshOptions *options, Jsonb *jsonb)
 {
 	memset(options, 0, sizeof(*options));
 	parse(refresh_table, lengthof(refresh_table), options, jsonb, NULL);
+}
+
+void
+evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb)
+{
+	memset(options, 0, sizeof(*options));
+	parse(evaluate_table, lengthof(evaluate_table), options, jsonb, NULL);
 }
 
 /* ---------------- jsonb ---------------- */

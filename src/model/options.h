@@ -117,6 +117,21 @@ typedef struct RefreshOptions
 	int			workers;		/* 2: processes that share the users out, at most */
 } RefreshOptions;
 
+typedef struct EvaluateOptions
+{
+	int			version;		/* 0: the published one */
+	int			other_version;	/* 0: not given */
+	TimestampTz since;			/* DT_NOEND: not given */
+	TimestampTz until;			/* DT_NOEND: not given */
+	char	  **tasks;			/* n_tasks -1: all */
+	int			n_tasks;
+	char	   *events;			/* relation, or NULL: the model's */
+	Jsonb	   *samples;		/* relations by task, or NULL */
+	bool		reported;		/* only users that training reports */
+	bool		baselines;		/* judged as well */
+	int			evaluate_samples;	/* 0: as the version's option */
+} EvaluateOptions;
+
 /*
  * NULL jsonb: all defaults.  Results live in the current memory context.  A
  * time without a zone is read in session_timezone.
@@ -124,6 +139,7 @@ typedef struct RefreshOptions
 extern void model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds);
 extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb);
 extern void refresh_options_parse(RefreshOptions *options, Jsonb *jsonb);
+extern void evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb);
 
 /* The keys of an object. */
 extern char **jsonb_object_names(Jsonb *object, int *n);

@@ -10,7 +10,8 @@
  *				own counts (most counted first, then newest); Markov (what
  *				followed the last item); decayed Markov (what followed within
  *				ten events, the nearer the more, summed over the history with
- *				decay, as a shrunk cosine); shrunk item-kNN (co-occurrence)
+ *				decay, as a shrunk cosine); shrunk item-kNN (co-occurrence);
+ *				own then kNN (own recent before item-kNN's others)
  * multiclass	majority; own mode; own last level
  * binary		see baseline_binary.c
  *
@@ -25,6 +26,7 @@
 #define DECAY			0.8f
 #define MARKOV_SHRINK	5.0f
 #define KNN_SHRINK		10.0f
+#define BEFORE_TABLES	1000.0f /* more than the sum of what tables say */
 #define MAX_PAIRS		20000000	/* beyond, users are sampled: bounds time */
 
 /* ---------------- item-to-item tables ---------------- */
@@ -371,12 +373,26 @@ score_table(Ranking *ranking, const History *history, const ItemTable *table, in
 	}
 }
 
+/* The user's own items before all others, newest first. */
+static void
+put_own_first(Ranking *ranking, const History *history)
+{
+	for (int64 i = history->n - 1; i >= 0; i--)
+	{
+		int32		item = history->item[i];
+
+		if (ranking->score[item] == 0)
+			ranking->touched[ranking->n_touched++] = item;
+		ranking->score[item] = BEFORE_TABLES + (history->n - i);
+	}
+}
+
 static void
 next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask *task,
 					Judged *judged)
 {
 	static const char *const names[] = {"popularity", "own_recent", "own_counts", "markov",
-	"decayed_markov", "item_knn"};
+	"decayed_markov", "item_knn", "own_then_knn"};
 	Results    *results[lengthof(names)];
 	ItemTable  *next = item_table(data, PAIR_NEXT);
 	ItemTable  *decayed = item_table(data, PAIR_DECAYED);
@@ -435,12 +451,22 @@ next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask
 				case 5:
 					score_table(&ranking, &history, together, HISTORY, DECAY);
 					break;
+				case 6:
+					score_table(&ranking, &history, together, HISTORY, DECAY);
+					put_own_first(&ranking, &history);
+					break;
 			}
 			for (int64 s = i; s < end; s++)
 			{
 				int32		target = data->events->item[judged->target[s]];
-				uint8		excluded = ranking.excluded[target];
+				uint8		excluded;
 
+				if (target < 0)
+				{
+					results[r]->rank[s] = INFINITY;
+					continue;
+				}
+				excluded = ranking.excluded[target];
 				ranking.excluded[target] = 0;
 				results[r]->rank[s] = ranking_rank(&ranking, target);
 				ranking.excluded[target] = excluded;

@@ -261,4 +261,7 @@ extern void weights_check_types(const Build *build);
 /* May an event be a target of an events-based task: its "where", and it has a class. */
 extern bool event_is_target(const Dataset *data, int task, int64 event);
 
+/* Is it judged: a target, or in an evaluation an item that no answer could be. */
+extern bool event_is_judged(const Dataset *data, int task, int64 event);
+
 #endif							/* DUPN_DATASET_H */

@@ -53,7 +53,7 @@ reserve(Judged *judged, int64 *capacity, nn_kind kind, int64 n)
 static bool
 had_before(const Dataset *data, const Moment *moment, int32 item)
 {
-	for (int64 row = data->users[moment->user].start; row < moment->end; row++)
+	for (int64 row = data->users[moment->user].start; item >= 0 && row < moment->end; row++)
 		if (data->events->item[row] == item)
 			return true;
 	return false;
@@ -139,8 +139,8 @@ add_sample(const Dataset *data, const Moments *moments, int t, int64 m, int64 ta
 				item = rows->item[target];
 			break;
 	}
-	if (item >= 0)
-		judged->slices[at] |= 1 << (data->catalogue.count[item] >= popular ? SLICE_POPULAR_ITEMS : SLICE_RARE_ITEMS);
+	if (item >= 0 || task->kind == NN_NEXT_ITEM)
+		judged->slices[at] |= 1 << (item >= 0 && data->catalogue.count[item] >= popular ? SLICE_POPULAR_ITEMS : SLICE_RARE_ITEMS);
 }
 
 /* The samples of a task at a moment: rows of its relation, or events that may be targets. */
@@ -165,9 +165,9 @@ add_moment(const Dataset *data, const Moments *moments, int t, int64 m, int64 po
 		return;
 	}
 	for (int64 event = moment->target; event < end; event++)
-		size += event_is_target(data, t, event);
+		size += event_is_judged(data, t, event);
 	for (int64 event = moment->target; event < end; event++)
-		if (event_is_target(data, t, event))
+		if (event_is_judged(data, t, event))
 			add_sample(data, moments, t, m, event, 1.0f / size, popular, judged);
 }
 

@@ -314,7 +314,7 @@ learn_split(Build *build)
 	}
 	make_users(build, &before, &after);
 	data->events_before_cut = before;
-	if (before == 0)
+	if (before == 0 && data->base == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("relation %s has no events before the hold-out", data->model->relations.events),

@@ -5,7 +5,6 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "train/resample.h"
 #include "train/trainer.h"
 
 #include <cblas.h>
@@ -13,9 +12,8 @@
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "train/report.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #define LEARNED_RATIO 0.995		/* of a constant's loss: above it nothing was learned */
@@ -159,102 +157,7 @@ make_metadata(const Trainer *trainer)
 											  task, trainer->config));
 }
 
-/* ---------------- metrics ---------------- */
-
-static void
-set_number(Datum *values, char *nulls, int at, double value)
-{
-	values[at] = Float8GetDatum(value);
-	nulls[at] = isfinite(value) ? ' ' : 'n';
-}
-
-/* [[mean probability, rate, samples], ...], or nothing. */
-static void
-set_bins(Datum *values, char *nulls, int at, const Calibration *bins)
-{
-	StringInfoData json;
-
-	nulls[at] = bins ? ' ' : 'n';
-	if (bins == NULL)
-		return;
-	initStringInfo(&json);
-	for (int i = 0; i < bins->n; i++)
-		appendStringInfo(&json, "%s[%.9g, %.9g, " INT64_FORMAT "]", i > 0 ? ", " : "[",
-						 bins->probability[i], bins->rate[i], bins->samples[i]);
-	appendStringInfoChar(&json, ']');
-	values[at] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-}
-
-/* Inside a transaction. */
-static void
-store_metrics(const Trainer *trainer, int32 version, const Metrics *metrics)
-{
-	for (int i = 0; i < metrics->n; i++)
-	{
-		const Metric *m = &metrics->metric[i];
-		Oid			types[] = {INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID,
-		FLOAT8OID, FLOAT8OID, FLOAT8OID, FLOAT8OID, INT8OID, JSONBOID};
-		Datum		values[14];
-		char		nulls[] = "              ";
-
-		values[0] = Int32GetDatum(trainer->model->id);
-		values[1] = Int32GetDatum(version);
-		values[2] = CStringGetTextDatum(trainer->config->task[m->task].name);
-		values[3] = CStringGetTextDatum(m->source);
-		values[4] = CStringGetTextDatum(m->metric);
-		values[5] = CStringGetTextDatum(m->slice);
-		set_number(values, nulls, 6, m->value);
-		set_number(values, nulls, 7, m->low);
-		set_number(values, nulls, 8, m->high);
-		set_number(values, nulls, 9, m->difference);
-		set_number(values, nulls, 10, m->difference_low);
-		set_number(values, nulls, 11, m->difference_high);
-		values[12] = Int64GetDatum(m->n);
-		set_bins(values, nulls, 13, m->bins);
-		state_execute("INSERT INTO _dupn.metric (model_id, version, task, source, metric, slice,"
-					  " value, low, high, difference, difference_low, difference_high, samples, bins)"
-					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-					  14, types, values, nulls, NULL, NULL);
-	}
-}
-
-/* The metric that a task's sentence quotes. */
-static char *
-main_metric(const ModelTask *task)
-{
-	switch (task->kind)
-	{
-		case NN_BINARY:
-		case NN_RANK:
-			return "auc";
-		case NN_MULTICLASS:
-			return "accuracy";
-		case NN_NEXT_ITEM:
-			break;
-	}
-	return psprintf("hr@%d", task_main_k(task));
-}
-
-/* The model's own main metric, and the baseline that does best at it; NULL: none. */
-static void
-find_main(const Trainer *trainer, const Metrics *metrics, int t,
-		  const Metric **model, const Metric **baseline)
-{
-	char	   *name = main_metric(&trainer->model->task[t]);
-
-	*model = *baseline = NULL;
-	for (int i = 0; i < metrics->n; i++)
-	{
-		const Metric *m = &metrics->metric[i];
-
-		if (m->task != t || strcmp(m->metric, name) != 0 || strcmp(m->slice, "all") != 0)
-			continue;
-		if (strcmp(m->source, "model") == 0)
-			*model = m;
-		else if (*baseline == NULL || m->value > (*baseline)->value)
-			*baseline = m;
-	}
-}
+/* ---------------- what came of it ---------------- */
 
 /* Say what came of it: a warning where a simple baseline is as good, and the sentence. */
 static void
@@ -271,7 +174,7 @@ say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics)
 		const Metric *model;
 		const Metric *baseline;
 
-		find_main(trainer, metrics, t, &model, &baseline);
+		metrics_main(metrics, trainer->model, t, &model, &baseline);
 		if (model && baseline && !(model->value > baseline->value))
 			job_note("task \"%s\": %s %.3f does not beat the simple baseline %s (%.3f); see dupn_baselines",
 					 name, model->metric, model->value, baseline->source, baseline->value);
@@ -346,7 +249,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	job_commit();
 
 	job_begin();
-	store_metrics(trainer, version, metrics);
+	metrics_store(metrics, model, version, 0);
 	version_finish(model->id, version, &facts, model->options.publish);
 	job_commit();
 	say_what_came(trainer, version, metrics);

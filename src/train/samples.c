@@ -33,6 +33,15 @@ event_is_target(const Dataset *data, int task, int64 event)
 		event_class(data, task, event) >= 0 : data->events->item[event] >= 0;
 }
 
+bool
+event_is_judged(const Dataset *data, int task, int64 event)
+{
+	if (data->evaluated && data->model->task[task].kind == NN_NEXT_ITEM &&
+		data->events->item[event] == ITEM_UNKNOWN)
+		return data->where[task] == NULL || data->where[task][event];
+	return event_is_target(data, task, event);
+}
+
 float
 row_weight(const Dataset *data, int task, int64 row)
 {
@@ -109,7 +118,7 @@ add_event_moments(const Dataset *data, int32 u, UserMoments *moments)
 
 		for (next = begin; next < end && time[next] == time[begin]; next++)
 			for (int t = 0; t < data->model->n_tasks && !any; t++)
-				any = task_from_events(&data->model->task[t]) && event_is_target(data, t, next);
+				any = task_from_events(&data->model->task[t]) && event_is_judged(data, t, next);
 		if (any)
 			add_moment(moments, (Moment) {.user = u, .time = time[begin], .end = begin, .task = -1,
 					   .target = begin, .n_target = (int32) (next - begin)});
@@ -163,11 +172,13 @@ moment_split(const Dataset *data, const Moment *moment)
 	if (moment->time < user->hold_out)
 		return moment->task < 0 || label_known(&data->model->task[moment->task], moment->time, user->hold_out) ?
 			SPLIT_TRAIN : SPLIT_SPARE;
+	if (moment->time >= data->until)
+		return SPLIT_SPARE;
 	if (options->holdout == HOLDOUT_LAST_EVENT)
 		return moment->time < user->report ? SPLIT_STOP : SPLIT_REPORT;
 	if (user->n < options->holdout_min_events)
 		return SPLIT_SPARE;
-	return user->hash & 1 ? SPLIT_REPORT : SPLIT_STOP;
+	return data->everybody || user->hash & 1 ? SPLIT_REPORT : SPLIT_STOP;
 }
 
 static uint64
@@ -187,7 +198,7 @@ moment_samples(const Dataset *data, const Moment *moment, int t)
 		return moment->task == t ? moment->n_target : 0;
 	if (task_from_events(&data->model->task[t]))
 		for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
-			n += event_is_target(data, t, event);
+			n += event_is_judged(data, t, event);
 	return n;
 }
 
@@ -284,7 +295,7 @@ moments_make(const Dataset *data)
 	moments->n = column->n;
 	job_spilled(column_memory_spilled(data->memory));
 	for (int t = 0; t < model->n_tasks; t++)
-		if (moments->count[SPLIT_TRAIN][t] == 0)
+		if (moments->count[SPLIT_TRAIN][t] == 0 && !data->evaluated)
 			ereport(ERROR,
 					(errcode(ERRCODE_NO_DATA_FOUND),
 					 errmsg("task \"%s\" has no samples before the hold-out", model->task[t].name),

@@ -23,8 +23,12 @@ typedef struct Cursor
 	int64		at;
 } Cursor;
 
-/* Ranks of a moment's targets among all columns; row is the model's and is changed. */
-static void
+/*
+ * Ranks of a moment's targets among all columns; row is the model's and is
+ * changed.  Items that the version does not know are behind all.  Returns how
+ * many logits the sample has, which without a known target are none.
+ */
+static int64
 judge_next_item(const Trainer *trainer, int t, int64 m, float *row, Cursor *cursor)
 {
 	const Dataset *data = trainer->data;
@@ -35,26 +39,36 @@ judge_next_item(const Trainer *trainer, int t, int64 m, float *row, Cursor *curs
 	bool		exclude = trainer->model->task[t].options.exclude_seen;
 	int64		end = moment->target + moment->n_target;
 	float	   *score = palloc(sizeof(float) * moment->n_target);
+	bool		any = false;
 
 	for (int64 event = moment->target; event < end; event++)
 		if (event_is_target(data, t, event))
+		{
 			score[event - moment->target] = row[item[event]];
-	for (int64 seen = user->start; exclude && seen < moment->end; seen++)
+			any = true;
+		}
+	for (int64 seen = user->start; any && exclude && seen < moment->end; seen++)
 		if (item[seen] >= 0)
 			row[item[seen]] = -INFINITY;
 	for (int64 event = moment->target; event < end; event++)
 	{
 		float		masked;
 
-		if (!event_is_target(data, t, event))
+		if (!event_is_judged(data, t, event))
 			continue;
-		masked = row[item[event]];
 		Assert(cursor->judged->target[cursor->at] == event);
+		if (item[event] < 0)
+		{
+			results->rank[cursor->at++] = INFINITY;
+			continue;
+		}
+		masked = row[item[event]];
 		row[item[event]] = score[event - moment->target];
 		results->rank[cursor->at++] = nn_rank_of(row, data->catalogue.n, item[event]);
 		row[item[event]] = masked;
 	}
 	pfree(score);
+	return any ? data->catalogue.n : 0;
 }
 
 static void
@@ -97,10 +111,7 @@ judge_batch(const Trainer *trainer, int t, const int64 *moments, int n, const nn
 	for (int i = 0; i < n; i++)
 	{
 		if (task->kind == NN_NEXT_ITEM && cursor->at < judged->n && judged->moment[cursor->at] == moments[i])
-		{
-			judge_next_item(trainer, t, moments[i], logit, cursor);
-			logit += trainer->data->catalogue.n;
-		}
+			logit += judge_next_item(trainer, t, moments[i], logit, cursor);
 		for (; cursor->at < judged->n && judged->moment[cursor->at] == moments[i];
 			 logit += task->kind == NN_MULTICLASS ? task->classes : 1)
 			if (task->kind == NN_MULTICLASS)
@@ -161,8 +172,7 @@ served_evaluate(Trainer *trainer, Split split, const Judged *judged, double *rat
 		steps_forward(trainer->steps, batch, &acts, &result);
 		add_result(trainer, &result, &sums);
 		for (int t = 0; t < n_task; t++)
-			if (batch->samples[t].n > 0)
-				judge_batch(trainer, t, batch_moments, n, &acts, &cursor[t]);
+			judge_batch(trainer, t, batch_moments, n, &acts, &cursor[t]);
 	}
 	if (steps_complete(trainer->steps, &result))
 		add_result(trainer, &result, &sums);

@@ -474,6 +474,23 @@ steps_make(const Job *job, const nn_config *config, const nn_layout *layout,
 	return steps;
 }
 
+Steps *
+steps_judging(const nn_config *config, const nn_layout *layout, StepsReserve reserve, void *reserve_arg,
+			  MemoryContext context)
+{
+	static const nn_optimizer optimizer;
+	static const nn_dropout dropout;
+	Steps	   *steps = make_steps(config, layout, &optimizer, &dropout, context);
+
+	steps->reserve = reserve;
+	steps->reserve_arg = reserve_arg;
+	steps->workers = 1;
+	if (reserve)
+		reserve(reserve_arg, param_size(layout));
+	steps->param = zeros(steps);
+	return steps;
+}
+
 void
 steps_end(Steps *steps)
 {

@@ -61,6 +61,10 @@ extern Steps *steps_make(const Job *job, const nn_config *config, const nn_layou
 						 const nn_optimizer *optimizer, const nn_dropout *dropout, int workers,
 						 StepsReserve reserve, void *reserve_arg, MemoryContext context);
 
+/* The same for steps_forward alone: no optimizer, no gradient, no team. */
+extern Steps *steps_judging(const nn_config *config, const nn_layout *layout, StepsReserve reserve,
+							void *reserve_arg, MemoryContext context);
+
 /*
  * Train on a batch, or take its loss alone; true: *result is of a batch that is
  * complete now.  Errors: cancelled, out_of_memory, data_exception when a loss

@@ -162,6 +162,12 @@ typedef struct Dataset
 								 * last_event, see User */
 	TimestampTz last_time;		/* of all events */
 	int64		events_before_cut;
+
+	/* of evaluations; as dataset_load leaves them, a data set is trained on */
+	TimestampTz until;			/* samples at or after it are spare */
+	bool		everybody;		/* all users' held-out samples are reported */
+	bool		evaluated;		/* events of items that the version does not know are
+								 * samples as well, and missed */
 } Dataset;
 
 /*

@@ -220,18 +220,13 @@ copy_parameters(Trainer *trainer, const ModelImage *base)
 				memcpy(trainer->calibration[t], base->task[k].calibration, sizeof(trainer->calibration[t]));
 }
 
+/* The network as it is declared. */
 static void
-make_network(Trainer *trainer)
+configure(Trainer *trainer)
 {
 	const Model *model = trainer->model;
-	const ModelOptions *options = &model->options;
 	int			classes[NN_MAX_TASKS];
-	float		base_rate[NN_MAX_TASKS];
 	char		message[256];
-	float	   *scratch;
-	size_t		floats;
-	nn_optimizer optimizer;
-	nn_dropout	dropout;
 
 	for (int t = 0; t < model->n_tasks; t++)
 		classes[t] = trainer->data->levels[t].classes;
@@ -253,7 +248,20 @@ make_network(Trainer *trainer)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the network of model \"%s\" is too large", model->name),
 				 errhint("Raise \"min_count\", or hash columns with many values: {\"encodings\": {column: {\"hash\": 100000}}}.")));
+}
 
+static void
+make_network(Trainer *trainer)
+{
+	const Model *model = trainer->model;
+	const ModelOptions *options = &model->options;
+	float		base_rate[NN_MAX_TASKS];
+	float	   *scratch;
+	size_t		floats;
+	nn_optimizer optimizer;
+	nn_dropout	dropout;
+
+	configure(trainer);
 	*trainer->balanced = *trainer->config;
 	find_constants(trainer, base_rate);
 	for (int t = 0; t < model->n_tasks; t++)
@@ -601,6 +609,36 @@ trainer_make(Job *job, const Model *model, const ModelImage *base)
 	trainer->data = dataset_load(job, model, base);
 	trainer->moments = moments_make(trainer->data);
 	make_network(trainer);
+	return trainer;
+}
+
+Trainer *
+trainer_judging(Job *job, const Model *model, const ModelImage *base, TimestampTz until, bool everybody)
+{
+	Trainer    *trainer = palloc0(sizeof(Trainer));
+
+	trainer->job = job;
+	trainer->context = CurrentMemoryContext;
+	trainer->model = model;
+	trainer->data = dataset_load(job, model, base);
+	trainer->data->until = until;
+	trainer->data->everybody = everybody;
+	trainer->data->evaluated = true;
+	trainer->moments = moments_make(trainer->data);
+	if (base == NULL)
+		return trainer;
+
+	configure(trainer);
+	*trainer->balanced = *trainer->config;
+	for (int t = 0; t < model->n_tasks; t++)
+	{
+		trainer->constant[SPLIT_REPORT][t] = 1;
+		trainer->ratio[t] = NAN;
+	}
+	trainer->steps = steps_judging(trainer->config, trainer->layout, reserve_memory, trainer, trainer->context);
+	copy_parameters(trainer, base);
+	trainer->batches = batches_make(trainer->data, trainer->moments, trainer->config, trainer->layout,
+									trainer->context);
 	return trainer;
 }
 

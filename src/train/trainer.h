@@ -46,6 +46,14 @@ typedef struct Trainer
  */
 extern Trainer *trainer_make(Job *job, const Model *model, const ModelImage *base);
 
+/*
+ * The same to judge a version on what lies in its hold-out, of everybody or of
+ * those users whom a training reports, before `until`; steps_forward only.
+ * Without a version there is no network: data set and moments alone.
+ */
+extern Trainer *trainer_judging(Job *job, const Model *model, const ModelImage *base, TimestampTz until,
+								bool everybody);
+
 /* {"task": ratio, ...} of what is known, for job_progress. */
 extern char *trainer_ratios_json(const Trainer *trainer);
 

@@ -31,10 +31,15 @@ ANALYZE;
 CREATE TABLE score AS
 SELECT source, user_id, j AS item_id, sum(weight * 0.8 ^ (back - 2)) AS s
   FROM ranked JOIN pair ON i = item_id WHERE back > 1 AND (source = 'item_knn' OR back = 2) GROUP BY 1, 2, 3;
+-- the user's own items before the rest, the newest first
+INSERT INTO score
+SELECT 'own_then_knn', user_id, item_id, COALESCE(1000 - r.back, s)
+  FROM (SELECT user_id, item_id, min(back) AS back FROM ranked WHERE back > 1 GROUP BY 1, 2) r
+  FULL JOIN (SELECT * FROM score WHERE source = 'item_knn') k USING (user_id, item_id);
 -- behind what has a score come the others by popularity
 CREATE TABLE candidate AS
 SELECT source, user_id, item_id, COALESCE(s, 0) AS s, CASE WHEN s > 0 THEN 0 ELSE n END AS n
-  FROM (VALUES ('popularity'), ('markov'), ('item_knn')) v (source) CROSS JOIN generate_series(1, 600) user_id CROSS JOIN popularity
+  FROM (VALUES ('popularity'), ('markov'), ('item_knn'), ('own_then_knn')) v (source) CROSS JOIN generate_series(1, 600) user_id CROSS JOIN popularity
   LEFT JOIN score USING (source, user_id, item_id);
 ANALYZE;
 CREATE TABLE told AS
