@@ -13,7 +13,9 @@
  *	  weights.c		what labels and behaviour types weigh in the loss
  *	  batches.c, softmax.c	from moments to batches for the network
  *	  start.c		start values that are counted
- *	  trainer.c		epochs, early stopping
+ *	  trainer.c		a training from beginning to end
+ *	  balance.c		what the tasks' losses are measured by
+ *	  stopping.c	as many epochs as help; epoch.c does one
  *	  step.c		steps, by one process or a team; exchange.c cuts batches
  *	  judged.c		the samples that scorers are judged by
  *	  served.c		the network judged as it is served

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trainer.h
- *	  A training under way: shared by trainer.c, served.c, calibration.c, publish.c
+ *	  A training under way: shared by the files below
  *
  *-------------------------------------------------------------------------
  */
@@ -56,6 +56,49 @@ extern Trainer *trainer_judging(Job *job, const Model *model, const ModelImage *
 
 /* {"task": ratio, ...} of what is known, for job_progress. */
 extern char *trainer_ratios_json(const Trainer *trainer);
+
+/* Where the epochs lie in job_progress. */
+#define TRAINING_BEGINS		0.10
+#define TRAINING_ENDS		0.85
+
+/* ---------------- balance.c ---------------- */
+
+/*
+ * Fill in trainer->constant, divide the weights of `balanced` by the samples'
+ * mean weight, and base_rate [tasks] with rates of positives.
+ */
+extern void find_constants(Trainer *trainer, float *base_rate);
+
+/* ---------------- epoch.c ---------------- */
+
+/* One pass over the planned stretches, and what is to happen on the way. */
+typedef struct Epoch
+{
+	Trainer    *trainer;
+	const char *phase;
+	double		begin,			/* fraction of the job */
+				end;
+	int64		n_moments;		/* of the pass */
+	int64		done;
+	int64		events;			/* of the steps that are complete */
+	int64		pause_every;	/* moments between two calls of pause, 0: never */
+	bool		(*pause) (struct Epoch *epoch, void *arg);	/* true: stop */
+	void	   *arg;
+} Epoch;
+
+/* True when pause said stop. */
+extern bool train_epoch(Epoch *epoch, int64 n_stretches);
+
+/* Missing and unknown, where training met none, become the mean of their table. */
+extern void fill_untrained_rows(Trainer *trainer);
+
+/* ---------------- stopping.c ---------------- */
+
+/* Train until it no longer helps; the best parameters are kept. */
+extern void train_epochs(Trainer *trainer);
+
+/* One pass over what was held out, at the final rate. */
+extern void refit(Trainer *trainer);
 
 /* ---------------- served.c ---------------- */
 
