@@ -38,11 +38,11 @@ SELECT corr(ln(a.score / (1 - a.score)), ln(b.score / (1 - b.score))) > .99999 A
 	regr_slope(ln(b.score / (1 - b.score)), ln(a.score / (1 - a.score))) > 0 AS same_order
   FROM scored a JOIN scored b USING (user_id, occurred_at, item_id) WHERE a.version = 1 AND b.version = 2;
 SELECT abs(a.value - b.value) < 1e-6 AS same_auc FROM dupn_metrics a JOIN dupn_metrics b USING (task, metric, slice)
- WHERE a.model = 'mix' AND b.model = 'mix' AND a.version = 1 AND b.version = 2 AND metric = 'auc';
+ WHERE a.model = 'mix' AND b.model = 'mix' AND a.version = 1 AND b.version = 2 AND metric = 'auc' AND slice = 'all';
 
 -- What is reported is what is served.
 SELECT task, abs(a.value - b.value) > 1e-4 AS log_loss_differs FROM dupn_metrics a JOIN dupn_metrics b USING (task, metric, slice)
- WHERE a.model = 'mix' AND b.model = 'mix' AND a.version = 1 AND b.version = 2 AND metric = 'log_loss' ORDER BY task;
+ WHERE a.model = 'mix' AND b.model = 'mix' AND a.version = 1 AND b.version = 2 AND metric = 'log_loss' AND slice = 'all' ORDER BY task;
 
 -- Classes keep their order, and add up to 1.
 SELECT count(DISTINCT class), bool_and(abs(total - 1) < 1e-5) FROM (
