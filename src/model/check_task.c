@@ -51,6 +51,18 @@ refuse_argument(const ModelTask *task, const char *argument, bool given)
 }
 
 static void
+refuse_features(const ModelTask *task)
+{
+	if (task->n_features > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a task of kind \"%s\"%s takes no \"features\"", nn_kind_name[task->kind],
+						task->options.negatives > 0 ? " with \"negatives\"" :
+						task->kind == NN_NEXT_ITEM ? "" : " without samples"),
+				 errhint("Features are numbers that were logged with each sample; events and drawn items have none.")));
+}
+
+static void
 check_number_column(const Model *model, Oid relation, const char *relation_name,
 					const char *what, const char *column)
 {
@@ -269,11 +281,23 @@ check_type_weights(const FeatureSet *set, const NamedWeights *weights)
 
 /* ---------------- samples ---------------- */
 
+/* samples InvalidOid: candidates are items of the events. */
 static void
 check_candidate(const Model *model, const ModelTask *task, Oid samples)
 {
-	bool		has_key = relation_column(samples, model->relations.item_key, NULL) != InvalidAttrNumber;
+	bool		has_key = !OidIsValid(samples) ||
+		relation_column(samples, model->relations.item_key, NULL) != InvalidAttrNumber;
 
+	if (task->options.negatives > 0 && !has_key)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("option \"negatives\" needs samples that have the item's key \"%s\"", model->relations.item_key),
+				 errhint("What is drawn is items; what was taken must be known as such.")));
+	if (task->options.negatives > 0 && task->options.n_candidate == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"negatives\" needs a candidate"),
+				 errhint("Name item columns with the option \"candidate\", or leave it out for all.")));
 	for (int i = 0; i < task->options.n_candidate; i++)
 	{
 		const char *name = task->options.candidate[i];
@@ -316,7 +340,7 @@ check_feature(const Model *model, const ModelTask *task, Oid samples, int i)
 						column, task->samples, catalog),
 				 errhint("Log it with each sample as it was then: today's value knows what came after, the labels among it.")));
 	check_number_column(model, samples, task->samples, "feature", column);
-	if (strcmp(column, task->label) == 0)
+	if (task->label != NULL && strcmp(column, task->label) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("feature \"%s\" is the label", column)));
@@ -412,14 +436,15 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 	{
 		refuse_argument(task, "samples", task->samples != NULL);
 		refuse_argument(task, "label", task->label != NULL);
-		refuse_argument(task, "features", task->n_features > 0);
+		refuse_features(task);
 	}
 	else
 	{
-		if (task->kind != NN_MULTICLASS && task->samples == NULL)
-			missing_argument(task, "samples",
-							 "Name the relation with one row per decision: user, time, what was offered, and whether it was taken.");
-		if (task->label == NULL)
+		if (task->kind != NN_MULTICLASS && task->samples == NULL && task->options.negatives == 0)
+			missing_argument(task, "samples", task->kind == NN_RANK ?
+							 "Name the relation with one row per decision: user, time, what was offered, and whether it was taken." :
+							 "Name the relation with one row per decision: user, time, what was offered, and whether it was taken. Where only what was taken is known, the option \"negatives\" draws the rest.");
+		if (task->label == NULL && task->options.negatives == 0)
 			missing_argument(task, "label", task->kind != NN_MULTICLASS ?
 							 "Name the boolean column of the samples that says whether it was taken." :
 							 "Name the column whose value is to be told.");
@@ -428,29 +453,39 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 							 "Name the numbers of the samples that candidates are ranked by; '-price' for one of which less is better.");
 	}
 
+	/* of what is drawn nothing is known but what the catalogue says */
+	if (task->options.negatives > 0)
+		refuse_features(task);
 	if (task->samples != NULL)
 	{
-		AttrNumber	attnum = check_column(relation_oid(task->samples), task->samples,
-										  "label", task->label, &label_type);
+		if (task->label != NULL)
+		{
+			AttrNumber	attnum = check_column(relation_oid(task->samples), task->samples,
+											  "label", task->label, &label_type);
 
-		check_select(model, relation_oid(task->samples), attnum, task->label);
+			check_select(model, relation_oid(task->samples), attnum, task->label);
+		}
 		check_samples(model, set, task);
 		refuse_argument(task, "where", task->options.where != NULL);
 		refuse_argument(task, "within", task->options.within != NULL);
 		refuse_argument(task, "type_weights", task->options.type_weights != NULL);
 	}
-	else if (task->kind == NN_MULTICLASS)
+	else if (task->kind != NN_NEXT_ITEM)
 	{
-		refuse_argument(task, "embargo", task->options.embargo > 0);
+		refuse_argument(task, "embargo", task->options.embargo > 0 && task->kind == NN_MULTICLASS);
 		refuse_argument(task, "matures", task->options.matures > 0);
-		refuse_argument(task, "features", task->n_features > 0);
+		refuse_features(task);
 		refuse_argument(task, "user_column", task->options.user_column != NULL);
 		refuse_argument(task, "time_column", task->options.time_column != NULL);
 		refuse_argument(task, "weight_column", task->options.weight_column != NULL);
-		label_type = check_stream_column(model, set, "label", task->label);
+		refuse_argument(task, "label", task->label != NULL && task->kind != NN_MULTICLASS);
+		if (task->kind == NN_MULTICLASS)
+			label_type = check_stream_column(model, set, "label", task->label);
+		else
+			check_candidate(model, task, InvalidOid);
 	}
 
-	if ((task->kind == NN_BINARY || task->kind == NN_RANK) && !is_number(label_type))
+	if (task->label != NULL && (task->kind == NN_BINARY || task->kind == NN_RANK) && !is_number(label_type))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("label \"%s\" has type %s, but must be boolean or a number that is 0 or 1",

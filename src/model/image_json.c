@@ -105,9 +105,13 @@ task_candidate(const Model *model, const FeatureSet *set, const ModelTask *task,
 	Oid			samples = InvalidOid;
 	bool		by_key = false;
 
-	if (task->kind != NN_BINARY || task->samples == NULL)
+	if (task->kind != NN_BINARY)
 		return 0;
-	if (task->options.n_candidate < 0)
+
+	/* a positive that is an event, and what is drawn beside it, are items */
+	if (task->samples == NULL)
+		by_key = task->options.n_candidate < 0;
+	else if (task->options.n_candidate < 0)
 	{
 		samples = relation_oid(task->samples);
 		by_key = get_attnum(samples, model->relations.item_key) != InvalidAttrNumber;

@@ -123,7 +123,7 @@ static const Option task_table[] = {
 	{"candidate_dim", OPTION_INT, "width of the candidate's encoding", AT(candidate_dim), 128, 1, 1024, FOR(BINARY)},
 	{"levels", OPTION_INT, "levels that a numeric label is cut into", AT(levels), 7, 2, 100, FOR(MULTICLASS)},
 	{"within", OPTION_NAME, "column within whose values the levels are cut", AT(within), FOR(MULTICLASS)},
-	{"where", OPTION_OBJECT, "which events count: {column: value or [values]}", AT(where), FOR(MULTICLASS | NEXT_ITEM)},
+	{"where", OPTION_OBJECT, "which events count: {column: value or [values]}", AT(where), FOR(BINARY | MULTICLASS | NEXT_ITEM)},
 	{"repeat", OPTION_BOOL, "a term for items the user had before", AT(repeat), true, FOR(NEXT_ITEM)},
 	{"exclude_seen", OPTION_BOOL, "whether metrics rank only items new to the user", AT(exclude_seen), false, FOR(NEXT_ITEM)},
 	{"k", OPTION_INTS, "lengths of lists that metrics look at", AT(k), -1, 1, 1000, 1, 8, COUNT(n_k), FOR(NEXT_ITEM)},
@@ -132,6 +132,7 @@ static const Option task_table[] = {
 	{"weight_column", OPTION_NAME, "column of the samples with their weight", AT(weight_column), FOR(SAMPLES)},
 	{"label_weights", OPTION_WEIGHTS, "weights of labels or classes in the loss: {\"true\": 5}; others have 1", AT(label_weights), .max = 1e6, FOR(SAMPLES)},
 	{"type_weights", OPTION_WEIGHTS, "weights of target events in the loss by behavior type: {\"buy\": 5, \"cart\": 2}; others have 1", AT(type_weights), .max = 1e6, FOR(BINARY | MULTICLASS | NEXT_ITEM)},
+	{"negatives", OPTION_INT, "unseen items drawn for each positive, where what was not taken is not known", AT(negatives), 0, 0, 100, FOR(BINARY)},
 	{"embargo", OPTION_INTERVAL, "how long before a sample events are hidden from it, since they may tell its label", AT(embargo), .max = 1e4, FOR(SAMPLES)},
 	{"matures", OPTION_INTERVAL, "how long after a sample its label is known", AT(matures), .max = 1e4, FOR(SAMPLES)},
 };

@@ -104,6 +104,7 @@ typedef struct TaskOptions
 	char	   *weight_column;	/* samples: or NULL */
 	NamedWeights *label_weights;	/* of labels or classes in the loss, or NULL */
 	NamedWeights *type_weights; /* of behaviour types of target events in the loss, or NULL */
+	int			negatives;		/* unseen items drawn for each positive, 0: none */
 	int64		embargo;		/* microseconds before a sample whose events are hidden */
 	int64		matures;		/* microseconds until a sample's label is known */
 } TaskOptions;

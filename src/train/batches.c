@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "train/dataset.h"
+#include "train/negatives.h"
 #include "train/softmax.h"
 #include "utils/memutils.h"
 
@@ -52,6 +53,8 @@ struct Batches
 
 	bool		all_items;
 	Softmax		softmax;
+	Negatives  *negatives[NN_MAX_TASKS];	/* or NULL */
+	uint64	   *random;			/* of a training batch, else NULL */
 	WindowItem *window;
 	IdRow	   *profile;
 	IdRow	   *context_row;
@@ -81,6 +84,10 @@ batches_make(const Dataset *data, const Moments *moments, const nn_config *confi
 		next_item |= config->task[t].kind == NN_NEXT_ITEM;
 	if (next_item)
 		softmax_make(&batches->softmax, data, context);
+	for (int t = 0; t < config->n_task; t++)
+		if (data->model->task[t].options.negatives > 0)
+			batches->negatives[t] = negatives_make(data, config->task[t].candidate, config->task[t].n_candidate,
+												   context);
 	return batches;
 }
 
@@ -303,14 +310,43 @@ push_classes(Batches *batches, int t, const Moment *moment, int view)
 }
 
 static void
+push_candidate(Batches *batches, TaskSamples *s, int k, const int32 *values, const int64 *offsets, int64 row)
+{
+	int64		begin = offsets ? offsets[row] : row;
+	int64		end = offsets ? offsets[row + 1] : row + 1;
+
+	for (int64 i = begin; i < end; i++)
+		PUSH(batches->context, &s->candidate[k], int32, values[i]);
+	PUSH(batches->context, &s->candidate_offsets[k], int64, s->candidate[k].n);
+}
+
+/* What no negative of the moment's rows may be. */
+static void
+begin_negatives(Batches *batches, int t, const Moment *moment)
+{
+	const Dataset *data = batches->data;
+	const SampleRows *rows = &data->rows[t];
+
+	negatives_begin(batches->negatives[t], &data->users[moment->user], moment_now(data, moment), moment->time);
+	for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
+		if (rows->label[row] > 0.5f)
+			negatives_add(batches->negatives[t], rows->item[row]);
+}
+
+static void
 push_rows(Batches *batches, int t, const Moment *moment, int view)
 {
 	const SampleRows *rows = &batches->data->rows[t];
 	const nn_task *task = &batches->config->task[t];
 	TaskSamples *s = &batches->task[t];
+	bool		draws = batches->negatives[t] != NULL && batches->random != NULL;
 
+	if (draws)
+		begin_negatives(batches, t, moment);
 	for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
 	{
+		int32		item = draws && rows->drawn[row] ? negatives_draw(batches->negatives[t], batches->random) : -1;
+
 		push_sample(batches, s, view, row_weight(batches->data, t, row));
 		PUSH(batches->context, &s->label, float, rows->label[row]);
 		PUSH(batches->context, &s->label_class, int32, (int32) rows->label[row]);
@@ -318,13 +354,12 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 			PUSH(batches->context, &s->features, float, rows->features[row * task->features + f]);
 		for (int k = 0; k < task->n_candidate; k++)
 		{
-			const IdColumn *column = &rows->candidate[k];
-			int64		begin = column->offsets ? column->offsets[row] : row;
-			int64		end = column->offsets ? column->offsets[row + 1] : row + 1;
+			const nn_ids *ids = &batches->data->catalogue.feature[task->candidate[k]];
 
-			for (int64 i = begin; i < end; i++)
-				PUSH(batches->context, &s->candidate[k], int32, column->values[i]);
-			PUSH(batches->context, &s->candidate_offsets[k], int64, s->candidate[k].n);
+			if (item >= 0)
+				push_candidate(batches, s, k, ids->values, ids->offsets, item);
+			else
+				push_candidate(batches, s, k, rows->candidate[k].values, rows->candidate[k].offsets, row);
 		}
 	}
 }
@@ -431,6 +466,7 @@ batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random)
 		batches->all_items ? &batches->softmax.all : &batches->softmax.known;
 	nn_batch   *batch;
 
+	batches->random = random;
 	batch_reset(batches->builder);
 	samples_reset(batches);
 	if (batches->softmax.sampled)
@@ -477,6 +513,7 @@ batches_served(Batches *batches, const int64 *moments, int n)
 {
 	const Dataset *data = batches->data;
 
+	batches->random = NULL;
 	batch_reset(batches->builder);
 	samples_reset(batches);
 	for (int i = 0; i < n; i++)

@@ -14,6 +14,7 @@
 
 #include "serve/session.h"
 #include "settings.h"
+#include "train/negatives.h"
 #include "utils/memutils.h"
 
 #define CHECK_EVERY 4096
@@ -236,7 +237,7 @@ open_events(Build *build, EventWriter *writer)
 	{
 		const ModelTask *task = &data->model->task[t];
 
-		if (!task_from_events(task))
+		if (task->samples != NULL)
 			continue;
 		if (build->n_conditions[t] > 0)
 			writer->where[t] = column_add(data->store, sizeof(uint8), &data->where[t]);
@@ -477,10 +478,14 @@ sample_label(Build *build, int t, int64 row)
 {
 	const ModelTask *task = &build->data->model->task[t];
 	const RawLabel *label = &build->label[t];
-	Cell		cell = raw_cell(build->samples[t], label->column, row);
+	Cell		cell;
 	double		number;
 	int			class;
 
+	/* what there is was taken, and the rest is drawn */
+	if (label->column < 0)
+		return 1;
+	cell = raw_cell(build->samples[t], label->column, row);
 	if (cell == CELL_NULL)
 		return NAN;
 	if (task->kind == NN_MULTICLASS)
@@ -509,8 +514,11 @@ typedef struct SampleWriter
 			   *time,
 			   *label,
 			   *weight,
+			   *type_weight,
 			   *item,
+			   *drawn,
 			   *raw_features;	/* not yet scaled, and gone then */
+	Negatives  *negatives;		/* NULL: none are drawn */
 	IdWriter	candidate[NN_MAX_FEATURES];
 	IdWriter	context[NN_MAX_FEATURES];
 } SampleWriter;
@@ -520,19 +528,27 @@ open_samples(Build *build, int t, SampleWriter *writer)
 {
 	Dataset    *data = build->data;
 	SampleRows *rows = &data->rows[t];
+	const TaskOptions *options = &data->model->task[t].options;
 
 	memset(writer, 0, sizeof(*writer));
 	writer->user = column_add(data->store, sizeof(int32), &rows->user);
 	writer->time = column_add(data->store, sizeof(TimestampTz), &rows->time);
 	writer->label = column_add(data->store, sizeof(float), &rows->label);
 	writer->item = column_add(data->store, sizeof(int32), &rows->item);
-	if (build->weight[t] >= 0)
+	if (build->samples[t] == NULL || build->weight[t] >= 0)
 		writer->weight = column_add(data->store, sizeof(float), &rows->weight);
+	if (options->type_weights)
+		writer->type_weight = column_add(data->store, sizeof(float), &rows->type_weight);
+	if (options->negatives > 0)
+	{
+		writer->negatives = negatives_make(data, build->candidate[t], build->n_candidate[t], build->context);
+		writer->drawn = column_add(data->store, sizeof(uint8), &rows->drawn);
+	}
 	writer->raw_features = column_add(build->store, sizeof(float), NULL);
 	for (int k = 0; k < build->n_candidate[t]; k++)
 		writer->candidate[k] = id_writer(data, &rows->candidate[k],
 										 data->set->f[NN_ITEM][build->candidate[t][k]].multi);
-	for (int f = 0; f < data->set->n[NN_CONTEXT]; f++)
+	for (int f = 0; build->samples[t] && f < data->set->n[NN_CONTEXT]; f++)
 		if (build->samples[t]->feature[NN_CONTEXT][f] >= 0)
 			writer->context[f] = id_writer(data, &rows->context[f], data->set->f[NN_CONTEXT][f].multi);
 }
@@ -605,11 +621,11 @@ standardize(Build *build, int t, const SampleWriter *writer)
 	column_finish(scaled);
 }
 
+/* raw: the samples' row, whose own columns tell more of the candidate than its item; NULL: there is none. */
 static void
-write_candidate(Build *build, int t, SampleWriter *writer, int64 row, int32 item)
+write_candidate(Build *build, int t, SampleWriter *writer, const RawRows *raw, int64 row, int32 item)
 {
 	Dataset    *data = build->data;
-	const RawRows *raw = build->samples[t];
 
 	for (int k = 0; k < build->n_candidate[t]; k++)
 	{
@@ -619,7 +635,7 @@ write_candidate(Build *build, int t, SampleWriter *writer, int64 row, int32 item
 		const Cell *cells = NULL;
 		int			n = 0;
 
-		if (raw->feature[NN_ITEM][f] >= 0)
+		if (raw != NULL && raw->feature[NN_ITEM][f] >= 0)
 		{
 			n = raw_cells(raw, raw->feature[NN_ITEM][f], row, &cells);
 			write_cells(&writer->candidate[k], feature, cells, n);
@@ -634,61 +650,141 @@ write_candidate(Build *build, int t, SampleWriter *writer, int64 row, int32 item
 	}
 }
 
-/* One row; false when it has no label. */
-static bool
-write_sample(Build *build, int t, SampleWriter *writer, int64 row, int32 user)
+/* A sample of a candidate: what all have. */
+typedef struct Sample
+{
+	int32		user;
+	TimestampTz time;
+	float		label;
+	float		weight;
+	float		type_weight;
+	int32		item;
+	int64		row;			/* of the samples' relation, -1: it is an event */
+	bool		drawn;
+} Sample;
+
+static void
+write_sample(Build *build, int t, SampleWriter *writer, const Sample *sample)
 {
 	Dataset    *data = build->data;
 	const FeatureSet *set = data->set;
 	const RawRows *raw = build->samples[t];
-	float		label = sample_label(build, t, row);
-	TimestampTz time = raw_time(raw, row);
-	int32		item;
 
-	if (isnan(label))
-		return false;
-	item = raw->key < 0 || raw_cell(raw, raw->key, row) == CELL_NULL ? -1 :
-		catalogue_find(&data->catalogue, raw_cell(raw, raw->key, row));
-	column_append(writer->user, &user, 1);
-	column_append(writer->time, &time, 1);
-	column_append(writer->label, &label, 1);
-	column_append(writer->item, &item, 1);
+	column_append(writer->user, &sample->user, 1);
+	column_append(writer->time, &sample->time, 1);
+	column_append(writer->label, &sample->label, 1);
+	column_append(writer->item, &sample->item, 1);
 	if (writer->weight)
+		column_append(writer->weight, &sample->weight, 1);
+	if (writer->type_weight)
+		column_append(writer->type_weight, &sample->type_weight, 1);
+	if (writer->drawn)
 	{
-		int			w = build->weight[t];
-		double		number = cell_number(raw_cell(raw, w, row), raw->column[w].kind);
-		float		weight = isfinite(number) && number > 0 ? number : 0;
+		uint8		drawn = sample->drawn;
 
-		column_append(writer->weight, &weight, 1);
+		column_append(writer->drawn, &drawn, 1);
 	}
 	for (int f = 0; f < data->model->task[t].n_features; f++)
 	{
 		int			c = raw->extra + 1 + f;
-		float		value = cell_number(raw_cell(raw, c, row), raw->column[c].kind);
+		float		value = cell_number(raw_cell(raw, c, sample->row), raw->column[c].kind);
 
 		column_append(writer->raw_features, &value, 1);
 	}
-	write_candidate(build, t, writer, row, item);
-	for (int f = 0; f < set->n[NN_CONTEXT]; f++)
+
+	/* drawn ones and positives are described in the same way */
+	write_candidate(build, t, writer, writer->negatives ? NULL : raw, sample->row, sample->item);
+	for (int f = 0; raw != NULL && f < set->n[NN_CONTEXT]; f++)
 		if (raw->feature[NN_CONTEXT][f] >= 0)
 		{
 			const Cell *cells;
-			int			n = raw_cells(raw, raw->feature[NN_CONTEXT][f], row, &cells);
+			int			n = raw_cells(raw, raw->feature[NN_CONTEXT][f], sample->row, &cells);
 
 			write_cells(&writer->context[f], &set->f[NN_CONTEXT][f], cells, n);
 		}
+	data->rows[t].n++;
+}
+
+/* The negatives of a positive that was written; negatives_begin was called for its instant. */
+static void
+write_negatives(Build *build, int t, SampleWriter *writer, const Sample *positive, uint64 *random)
+{
+	Sample		sample = *positive;
+
+	sample.label = 0;
+	sample.drawn = true;
+	for (int i = 0; i < build->data->model->task[t].options.negatives; i++)
+	{
+		sample.item = negatives_draw(writer->negatives, random);
+		if (sample.item >= 0)
+			write_sample(build, t, writer, &sample);
+	}
+}
+
+/* The item of a row of the samples, -1: none, or not in the catalogue. */
+static int32
+sample_item(Build *build, int t, int64 row)
+{
+	const RawRows *raw = build->samples[t];
+
+	return raw->key < 0 || raw_cell(raw, raw->key, row) == CELL_NULL ? -1 :
+		catalogue_find(&build->data->catalogue, raw_cell(raw, raw->key, row));
+}
+
+/* One row of the samples; false when it has no label, or none of the items to tell from others. */
+static bool
+encode_sample(Build *build, int t, SampleWriter *writer, int64 row, int32 user, uint64 *random)
+{
+	const RawRows *raw = build->samples[t];
+	Sample		sample = {.user = user, .time = raw_time(raw, row), .label = sample_label(build, t, row),
+	.weight = 1, .item = sample_item(build, t, row), .row = row};
+
+	if (isnan(sample.label) || (writer->negatives && sample.item < 0))
+		return false;
+	if (writer->weight)
+	{
+		int			w = build->weight[t];
+		double		number = cell_number(raw_cell(raw, w, row), raw->column[w].kind);
+
+		sample.weight = isfinite(number) && number > 0 ? number : 0;
+	}
+	write_sample(build, t, writer, &sample);
+	if (writer->negatives && sample.label > 0.5f)
+		write_negatives(build, t, writer, &sample, random);
 	return true;
+}
+
+/* What is taken at the instant of row order[first] is not drawn beside it. */
+static void
+begin_instant(Build *build, int t, SampleWriter *writer, const User *user, const int64 *order, int64 first, int64 n)
+{
+	const RawRows *raw = build->samples[t];
+	TimestampTz time = raw_time(raw, order[first]);
+
+	negatives_begin(writer->negatives, user, time - build->data->model->task[t].options.embargo, time);
+	for (int64 i = first; i < n && raw_time(raw, order[i]) == time; i++)
+		if (sample_label(build, t, order[i]) > 0.5f)
+			negatives_add(writer->negatives, sample_item(build, t, order[i]));
+}
+
+static void
+finish_samples(Build *build, int t, const SampleWriter *writer)
+{
+	column_finish(writer->user);
+	column_finish(writer->time);
+	column_finish(writer->raw_features);
+	standardize(build, t, writer);
 }
 
 static void
 encode_samples(Build *build, int t)
 {
 	Dataset    *data = build->data;
+	const ModelTask *task = &data->model->task[t];
 	const RawRows *raw = build->samples[t];
 	const RawRun *runs = raw->run->data;
-	SampleRows *rows = &data->rows[t];
 	SampleWriter writer;
-	int64		unlabeled = 0;
+	int64		skipped = 0;
 	int64		unsettled = 0;
 	int64	   *order = NULL;
 	int64		capacity = 0;
@@ -697,7 +793,8 @@ encode_samples(Build *build, int t)
 	open_samples(build, t, &writer);
 	for (int64 r = 0, end; r < raw->run->n; r = end)
 	{
-		const RawUser *user = raw_user(build, &at, runs[r].user);
+		int32		user = (int32) (raw_user(build, &at, runs[r].user) - (const RawUser *) build->users->data);
+		uint64		random = 0;
 		int64		n;
 
 		for (end = r + 1; end < raw->run->n && runs[end].user == runs[r].user; end++)
@@ -705,38 +802,90 @@ encode_samples(Build *build, int t)
 		n = gather_rows(raw, r, end - r, &order, &capacity);
 		for (int64 i = 0; i < n; i++)
 		{
-			if (!label_settled(build, t, raw_time(raw, order[i])))
-				unsettled++;
-			else if (write_sample(build, t, &writer, order[i], (int32) (user - (const RawUser *) build->users->data)))
-				rows->n++;
-			else
-				unlabeled++;
-			if ((rows->n + unlabeled + unsettled) % CHECK_EVERY == 0)
+			TimestampTz time = raw_time(raw, order[i]);
+
+			if (i % CHECK_EVERY == 0)
 				job_check();
+			if (!label_settled(build, t, time))
+			{
+				unsettled++;
+				continue;
+			}
+			if (writer.negatives && (i == 0 || raw_time(raw, order[i - 1]) != time))
+			{
+				begin_instant(build, t, &writer, &data->users[user], order, i, n);
+				random = negatives_seed(data, &data->users[user], time);
+			}
+			if (!encode_sample(build, t, &writer, order[i], user, &random))
+				skipped++;
 		}
 	}
-	if (unlabeled > 0)
+	if (skipped > 0)
 		job_note("task \"%s\": " INT64_FORMAT " samples without a usable \"%s\" were skipped",
-				 data->model->task[t].name, unlabeled, data->model->task[t].label);
+				 task->name, skipped, task->label ? task->label : data->model->relations.item_key);
 	if (unsettled > 0)
 		job_note("task \"%s\": " INT64_FORMAT " samples are younger than \"matures\" at the last event and were left out",
-				 data->model->task[t].name, unsettled);
-	if (rows->n == 0)
+				 task->name, unsettled);
+	if (data->rows[t].n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("relation %s has no samples for task \"%s\"",
-						data->model->task[t].samples, data->model->task[t].name),
+				 errmsg("relation %s has no samples for task \"%s\"", task->samples, task->name),
 				 raw->n + raw->skipped > 0 ?
 				 errdetail("None of its " INT64_FORMAT " rows has a user, a time and a label%s.",
 						   raw->n + raw->skipped, unsettled > 0 ? " that has matured" : "") : 0,
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
-	column_finish(writer.user);
-	column_finish(writer.time);
-	column_finish(writer.raw_features);
-	standardize(build, t, &writer);
+	finish_samples(build, t, &writer);
 	if (order)
 		pfree(order);
+}
+
+/* Each event that counts is a positive, of an instant's several each its share. */
+static void
+encode_positives(Build *build, int t)
+{
+	Dataset    *data = build->data;
+	const EventTable *events = data->events;
+	SampleWriter writer;
+
+	open_samples(build, t, &writer);
+	for (int32 u = 0; u < data->n_users; u++)
+	{
+		const User *user = &data->users[u];
+		int64		end = user->start + user->n;
+
+		if (u % CHECK_EVERY == 0)
+			job_check();
+		for (int64 begin = user->start, next; begin < end; begin = next)
+		{
+			TimestampTz time = events->time[begin];
+			uint64		random = negatives_seed(data, user, time);
+			int			size = 0;
+
+			for (next = begin; next < end && events->time[next] == time; next++)
+				size += event_is_target(data, t, next);
+			if (size == 0)
+				continue;
+			negatives_begin(writer.negatives, user, time - data->model->task[t].options.embargo, time);
+			for (int64 event = begin; event < next; event++)
+			{
+				Sample		sample = {.user = u, .time = time, .label = 1, .weight = 1.0f / size,
+				.type_weight = data->type_weight[t] ? data->type_weight[t][event] : 1,
+				.item = events->item[event], .row = -1};
+
+				if (!event_is_target(data, t, event))
+					continue;
+				write_sample(build, t, &writer, &sample);
+				write_negatives(build, t, &writer, &sample, &random);
+			}
+		}
+	}
+	if (data->rows[t].n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("task \"%s\" has no samples: no event with an item fits its \"where\"",
+						data->model->task[t].name)));
+	finish_samples(build, t, &writer);
 }
 
 /* ---------------- all of it ---------------- */
@@ -780,9 +929,16 @@ dataset_load(const Job *job, const Model *model, const ModelImage *base)
 	(void) column_memory_reserve(data->memory, 0);
 	encode_events(build);
 	encode_profiles(build);
+
+	/* what is drawn beside positives depends on the events */
+	column_store_finish(data->store);
 	for (int t = 0; t < model->n_tasks; t++)
+	{
 		if (build->samples[t])
 			encode_samples(build, t);
+		else if (!task_from_events(&model->task[t]))
+			encode_positives(build, t);
+	}
 	column_store_finish(data->store);
 	job_spilled(column_memory_spilled(data->memory));
 	job_memory();				/* the rows and what was made of them */

@@ -122,7 +122,7 @@ typedef struct Build
 	RawRows    *catalog;		/* or NULL */
 	RawRows    *profile;		/* or NULL */
 	RawRows    *samples[NN_MAX_TASKS];	/* or NULL: from the events */
-	int			weight[NN_MAX_TASKS];	/* index of the weight column, or -1 */
+	int			weight[NN_MAX_TASKS];	/* of samples: index of the weight column, or -1 */
 	int			n_candidate[NN_MAX_TASKS];
 	int			candidate[NN_MAX_TASKS][NN_MAX_FEATURES];
 	RawLabel	label[NN_MAX_TASKS];
@@ -207,6 +207,12 @@ extern int	event_cells(Build *build, int64 row, const RawItem *item, nn_group gr
 						const Cell **cells);
 extern bool event_allowed(Build *build, int task, int64 row, const RawItem *item);
 extern Cell event_label(Build *build, const RawLabel *label, int64 row, const RawItem *item);
+
+/*
+ * Are a task's targets the events of the next instant?  Others have rows: of
+ * their samples, or, binary tasks without, one for each event that counts and
+ * for each negative drawn beside it.
+ */
 extern bool task_from_events(const ModelTask *task);
 
 /* Is the label of a sample known at the end of the events? */

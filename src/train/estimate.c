@@ -290,6 +290,92 @@ stream(const Estimate *e)
 	return sql.data;
 }
 
+/* A time column as a timestamptz, whatever its type. */
+static char *
+moment_of(const Estimate *e, const char *relation, const char *alias, const char *column)
+{
+	Oid			type = getBaseType(column_type(relation_oid(relation), relation, column));
+	char	   *value = psprintf("%s.%s", alias, quote_identifier(column));
+
+	return type == TIMESTAMPTZOID ? value :
+		psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)", quote_literal_cstr(e->model->timezone), value);
+}
+
+/* Samples whose labels are known. */
+static void
+append_settled(StringInfo sql, const Estimate *e, const ModelTask *task)
+{
+	const Relations *relations = &e->model->relations;
+
+	if (task->options.matures > 0)
+		appendStringInfo(sql, " AND %s OPERATOR(pg_catalog.<=) (SELECT pg_catalog.max(%s) FILTER (WHERE pg_catalog.isfinite(v.%s))"
+						 " OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => %.6f) FROM %s v)",
+						 moment_of(e, task->samples, "e",
+								   task->options.time_column ? task->options.time_column : relations->time_column),
+						 moment_of(e, relations->events, "v", relations->time_column),
+						 quote_identifier(relations->time_column),
+						 (double) task->options.matures / USECS_PER_SEC, relations->events);
+}
+
+/* Events with an item that fit "where". */
+static double
+count_positives(Estimate *e, const ModelTask *task)
+{
+	double		n = e->item_events;
+	StringInfoData sql;
+
+	if (task->options.where == NULL)
+		return n;
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT pg_catalog.count(e.%s)" CAST " FROM %s WHERE true",
+					 quote_identifier(e->model->relations.item_key), stream(e));
+	append_where(&sql, e->set, task->options.where);
+	count(sql.data, &n, 1);
+	if (n == 0)
+		warn(e, psprintf("task \"%s\": no event fits its \"where\"", task->name));
+	return n;
+}
+
+/* Positives, and labels that are neither 0 nor 1. */
+static double
+count_binary(Estimate *e, const ModelTask *task, const char *label, Oid label_type)
+{
+	bool		boolean = getBaseType(label_type) == BOOLOID;
+	double		v[3] = {0};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (task->samples == NULL)
+		v[0] = v[1] = count_positives(e, task);
+	else
+	{
+		if (label == NULL)
+			appendStringInfoString(&sql, "SELECT pg_catalog.count(*)" CAST ", pg_catalog.count(*)" CAST ", 0" CAST);
+		else
+			appendStringInfo(&sql, "SELECT pg_catalog.count(%s)" CAST ","
+							 " pg_catalog.count(*) FILTER (WHERE %s%s)" CAST ","
+							 " pg_catalog.count(*) FILTER (WHERE %s%s)" CAST,
+							 label, label, boolean ? "" : CAST " OPERATOR(pg_catalog.=) 1",
+							 boolean ? "false" : label,
+							 boolean ? "" : CAST " OPERATOR(pg_catalog.<>) ALL ('{0,1}'::pg_catalog.float8[])");
+		appendStringInfo(&sql, " FROM %s e WHERE true", task->samples);
+		append_settled(&sql, e, task);
+		count(sql.data, v, 3);
+	}
+	v[0] += task->options.negatives * v[1];
+	add_row(e, psprintf("samples of %s", task->name), v[0], "rows", v[0] > 0 ?
+			psprintf("%.2f %% positive%s", 100 * v[1] / v[0],
+					 task->options.negatives > 0 ? psprintf(", %d drawn beside each", task->options.negatives) : "") : NULL);
+	add_row(e, psprintf("positives of %s", task->name), v[1], "rows", NULL);
+	if (v[2] > 0)
+		warn(e, psprintf("task \"%s\": %.0f labels are neither 0 nor 1, so training will fail", task->name, v[2]));
+	if (v[1] == 0 || v[1] == v[0])
+		warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
+	else if (Min(v[1], v[0] - v[1]) < FEW_POSITIVES)
+		warn(e, psprintf("task \"%s\": fewer than %d rows of one of the two labels", task->name, FEW_POSITIVES));
+	return v[0];
+}
+
 static void
 count_task(Estimate *e, int t)
 {
@@ -299,7 +385,7 @@ count_task(Estimate *e, int t)
 	Oid			label_type = InvalidOid;
 	FeatureSource source = FROM_EVENTS;
 	char	   *samples = psprintf("samples of %s", task->name);
-	double		v[3];
+	double		v[2];
 
 	initStringInfo(&sql);
 	if (task->label != NULL)
@@ -312,31 +398,12 @@ count_task(Estimate *e, int t)
 	}
 
 	if (task->kind == NN_BINARY || task->kind == NN_RANK)
-	{
-		/* positives, and labels that are neither 0 nor 1 */
-		bool		boolean = getBaseType(label_type) == BOOLOID;
-
-		appendStringInfo(&sql, "SELECT pg_catalog.count(%s)" CAST ","
-						 " pg_catalog.count(*) FILTER (WHERE %s%s)" CAST ","
-						 " pg_catalog.count(*) FILTER (WHERE %s%s)" CAST " FROM %s e",
-						 label, label, boolean ? "" : CAST " OPERATOR(pg_catalog.=) 1",
-						 boolean ? "false" : label,
-						 boolean ? "" : CAST " OPERATOR(pg_catalog.<>) ALL ('{0,1}'::pg_catalog.float8[])",
-						 task->samples);
-		count(sql.data, v, 3);
-		add_row(e, samples, v[0], "rows", v[0] > 0 ? psprintf("%.2f %% positive", 100 * v[1] / v[0]) : NULL);
-		add_row(e, psprintf("positives of %s", task->name), v[1], "rows", NULL);
-		if (v[2] > 0)
-			warn(e, psprintf("task \"%s\": %.0f labels are neither 0 nor 1, so training will fail", task->name, v[2]));
-		if (v[1] == 0 || v[1] == v[0])
-			warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
-		else if (Min(v[1], v[0] - v[1]) < FEW_POSITIVES)
-			warn(e, psprintf("task \"%s\": fewer than %d rows of one of the two labels", task->name, FEW_POSITIVES));
-	}
+		v[0] = count_binary(e, task, label, label_type);
 	else if (task->kind == NN_MULTICLASS)
 	{
 		appendStringInfo(&sql, "SELECT pg_catalog.count(%s)" CAST ", pg_catalog.count(DISTINCT %s)" CAST " FROM %s WHERE true",
 						 label, label, task->samples ? psprintf("%s e", task->samples) : stream(e));
+		append_settled(&sql, e, task);
 		if (task->options.where != NULL)
 			append_where(&sql, e->set, task->options.where);
 		count(sql.data, v, 2);
@@ -348,16 +415,7 @@ count_task(Estimate *e, int t)
 	}
 	else
 	{
-		v[0] = e->item_events;
-		if (task->options.where != NULL)
-		{
-			appendStringInfo(&sql, "SELECT pg_catalog.count(e.%s)" CAST " FROM %s WHERE true",
-							 quote_identifier(e->model->relations.item_key), stream(e));
-			append_where(&sql, e->set, task->options.where);
-			count(sql.data, v, 1);
-			if (v[0] == 0)
-				warn(e, psprintf("task \"%s\": no event fits its \"where\"", task->name));
-		}
+		v[0] = count_positives(e, task);
 		add_row(e, samples, v[0], "events", NULL);
 	}
 	e->samples[t] = v[0];
@@ -400,7 +458,7 @@ forward_operations(const Estimate *e, const nn_config *config)
 		if (task->kind == NN_MULTICLASS)
 			sample += width * task->classes;
 		total += e->samples[t] * sample;
-		if (e->model->task[t].samples != NULL)
+		if (!task_from_events(&e->model->task[t]))
 			views += e->samples[t];
 	}
 	return 2 * (total + views * (e->events > 0 ? e->pairs / e->events : 0) * pair);
@@ -415,8 +473,8 @@ moments_of(const Estimate *e)
 
 	for (int t = 0; t < e->model->n_tasks; t++)
 	{
-		from_events |= e->model->task[t].samples == NULL;
-		if (e->model->task[t].samples != NULL)
+		from_events |= task_from_events(&e->model->task[t]);
+		if (!task_from_events(&e->model->task[t]))
 			moments += e->samples[t];
 	}
 	return moments + (from_events ? e->events : 0);
@@ -494,7 +552,7 @@ column_bytes(const Estimate *e, double *raw, double *kept)
 	{
 		const ModelTask *task = &e->model->task[t];
 
-		if (task->samples != NULL)
+		if (!task_from_events(task))
 		{
 			/* user, item, time, label, candidate, and the past for baselines */
 			*raw += e->samples[t] * (sizeof(TimestampTz) + sizeof(Cell) * (2 + task->n_features));

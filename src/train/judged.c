@@ -110,7 +110,7 @@ add_sample(const Dataset *data, const Moments *moments, int t, int64 m, int64 ta
 {
 	const ModelTask *task = &data->model->task[t];
 	const Moment *moment = &moments->moment[m];
-	const SampleRows *rows = task->samples ? &data->rows[t] : NULL;
+	const SampleRows *rows = task_from_events(task) ? NULL : &data->rows[t];
 	int64		at = judged->n++;
 	int32		item = -1;
 

@@ -17,7 +17,7 @@
 bool
 task_from_events(const ModelTask *task)
 {
-	return task->samples == NULL;
+	return task->samples == NULL && task->kind != NN_BINARY;
 }
 
 int

@@ -512,10 +512,13 @@ read_samples(Build *build, int t)
 				append_once(&sql, &names, set->f[g][f].name);
 
 	/* the extra columns may repeat the others */
-	weights_read_labels(build, t, column_type(relation, task->samples, task->label));
-	appendStringInfo(&sql, ", s.%s", quote_identifier(task->label));
-	texts[query.n_extra++] = build->label[t].texts =
-		task->kind == NN_MULTICLASS ? text_table(build) : NULL;
+	if (task->label != NULL)
+	{
+		weights_read_labels(build, t, column_type(relation, task->samples, task->label));
+		appendStringInfo(&sql, ", s.%s", quote_identifier(task->label));
+		texts[query.n_extra++] = build->label[t].texts =
+			task->kind == NN_MULTICLASS ? text_table(build) : NULL;
+	}
 	for (int i = 0; i < task->n_features; i++)
 	{
 		bool		flipped;
@@ -541,10 +544,13 @@ read_samples(Build *build, int t)
 	query.extra_texts = texts;
 	build->samples[t] = read_rows(build, &query);
 	if (task->options.weight_column)
-		build->weight[t] = build->samples[t]->extra + 1 + task->n_features;
-	build->label[t].column = build->samples[t]->extra;
-	build->label[t].feature = -1;
-	build->label[t].kind = build->samples[t]->column[build->samples[t]->extra].kind;
+		build->weight[t] = build->samples[t]->extra + query.n_extra - 1;
+	build->label[t].column = build->label[t].feature = -1;
+	if (task->label != NULL)
+	{
+		build->label[t].column = build->samples[t]->extra;
+		build->label[t].kind = build->samples[t]->column[build->samples[t]->extra].kind;
+	}
 }
 
 static int
@@ -595,10 +601,11 @@ read_relations(Build *build)
 		{
 			const ModelTask *task = &model->task[t];
 
-			if (!task_from_events(task))
+			if (task->samples != NULL)
 				continue;
 			read_conditions(build, t);
 			weights_read_types(build, t);
+			build->n_candidate[t] = task_candidate(model, data->set, task, build->candidate[t]);
 			if (task->kind != NN_MULTICLASS)
 				continue;
 			{
@@ -667,6 +674,8 @@ read_relations(Build *build)
 			}
 			continue;
 		}
+		if (model->task[t].samples == NULL)
+			continue;
 		job_progress("reading", 0, 0, NULL);
 		read_samples(build, t);
 	}

@@ -48,6 +48,8 @@ row_weight(const Dataset *data, int task, int64 row)
 	const SampleRows *rows = &data->rows[task];
 	float		weight = rows->weight ? rows->weight[row] : 1;
 
+	if (rows->type_weight)
+		weight *= rows->type_weight[row];
 	return data->label_weight[task] ? weight * data->label_weight[task][(int) rows->label[row]] : weight;
 }
 

@@ -11,6 +11,7 @@
  *					read.c, learn.c, levels.c, base.c, see dataset.h
  *	  samples.c		which moments each task trains and is judged on
  *	  weights.c		what labels and behaviour types weigh in the loss
+ *	  negatives.c, sampler.c	unseen items beside a positive
  *	  batches.c, softmax.c	from moments to batches for the network
  *	  start.c		start values that are counted
  *	  trainer.c		a training from beginning to end
@@ -110,7 +111,10 @@ typedef struct SampleRows
 	int32	   *user;			/* index; users without events have n = 0 rows */
 	TimestampTz *time;
 	float	   *label;
-	float	   *weight;			/* of the weight column, or NULL: 1 */
+	float	   *weight;			/* of the weight column, of events 1/size of their
+								 * instant, or NULL: 1 */
+	float	   *type_weight;	/* of an event's type, or NULL: 1 */
+	uint8	   *drawn;			/* is it a negative of "negatives"?  or NULL: none is */
 	float	   *features;		/* [n, F] z-scored */
 	float	   *mean;			/* [F] of the training samples */
 	float	   *scale;			/* [F] by which (value - mean) is multiplied; negative: flipped */
@@ -149,8 +153,8 @@ typedef struct Dataset
 	double	   *label_number[NN_MAX_TASKS]; /* multiclass from events: the label's number per event */
 	Cell	   *label_cell[NN_MAX_TASKS];	/* or its cell */
 	Cell	   *within_cell[NN_MAX_TASKS];
-	uint8	   *where[NN_MAX_TASKS];	/* events-based tasks: may the event be a target; NULL: all */
-	float	   *type_weight[NN_MAX_TASKS];	/* events-based tasks: of the event's type; NULL: 1 */
+	uint8	   *where[NN_MAX_TASKS];	/* tasks without samples: may the event be a target; NULL: all */
+	float	   *type_weight[NN_MAX_TASKS];	/* tasks without samples: of the event's type; NULL: 1 */
 	float	   *label_weight[NN_MAX_TASKS]; /* by label or class; NULL: 1 */
 	int64		n_users;
 	User	   *users;
