@@ -283,21 +283,13 @@ check_type_weights(const FeatureSet *set, const NamedWeights *weights)
 
 /* samples InvalidOid: candidates are items of the events. */
 static void
-check_candidate(const Model *model, const ModelTask *task, Oid samples)
+check_candidate(const Model *model, const FeatureSet *set, const ModelTask *task, Oid samples)
 {
+	int			candidate[NN_MAX_FEATURES];
+
 	bool		has_key = !OidIsValid(samples) ||
 		relation_column(samples, model->relations.item_key, NULL) != InvalidAttrNumber;
 
-	if (task->options.negatives > 0 && !has_key)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("option \"negatives\" needs samples that have the item's key \"%s\"", model->relations.item_key),
-				 errhint("What is drawn is items; what was taken must be known as such.")));
-	if (task->options.negatives > 0 && task->options.n_candidate == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"negatives\" needs a candidate"),
-				 errhint("Name item columns with the option \"candidate\", or leave it out for all.")));
 	for (int i = 0; i < task->options.n_candidate; i++)
 	{
 		const char *name = task->options.candidate[i];
@@ -323,6 +315,12 @@ check_candidate(const Model *model, const ModelTask *task, Oid samples)
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
 						 errmsg("candidate column \"%s\" is named more than once", name)));
 	}
+	if (task->options.negatives > 0 && task_candidate(model, set, task, candidate) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"negatives\" needs a candidate"),
+				 OidIsValid(samples) ? errhint("The samples need the item's key \"%s\", or other item columns.", model->relations.item_key) :
+				 errhint("Name item columns with the option \"candidate\", or leave it out for all.")));
 }
 
 static void
@@ -422,7 +420,7 @@ check_samples(const Model *model, const FeatureSet *set, const ModelTask *task)
 		if (attnum != InvalidAttrNumber)
 			check_select(model, samples, attnum, set->f[NN_CONTEXT][f].name);
 	}
-	check_candidate(model, task, samples);
+	check_candidate(model, set, task, samples);
 }
 
 /* ---------------- the whole ---------------- */
@@ -482,7 +480,7 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 		if (task->kind == NN_MULTICLASS)
 			label_type = check_stream_column(model, set, "label", task->label);
 		else
-			check_candidate(model, task, InvalidOid);
+			check_candidate(model, set, task, InvalidOid);
 	}
 
 	if (task->label != NULL && (task->kind == NN_BINARY || task->kind == NN_RANK) && !is_number(label_type))

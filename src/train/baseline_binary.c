@@ -41,18 +41,43 @@ typedef struct Past
 	double		base_rate;
 } Past;
 
-/* Rows lie in the order of their moments. */
+/* First id of a row of a column; ID_MISSING for an empty bag. */
+static int32
+first_id(const IdColumn *column, int64 row)
+{
+	if (column->offsets == NULL)
+		return column->values[row];
+	return column->offsets[row + 1] > column->offsets[row] ?
+		column->values[column->offsets[row]] : ID_MISSING;
+}
+
+/*
+ * A number for what a row's candidate is: its item, or, of candidates that are
+ * none (shops, say), what their first column says.  -1: there is no candidate.
+ */
+static int64
+candidate_number(const Dataset *data, int t, bool has_candidate, int64 row)
+{
+	const SampleRows *rows = &data->rows[t];
+
+	if (rows->item[row] >= 0)
+		return rows->item[row];
+	return has_candidate ? data->catalogue.n + first_id(&rows->candidate[0], row) : -1;
+}
+
+/* Rows lie in the order of their moments.  values: of the first column of a candidate, 0: there is none. */
 static Past *
-past_make(const Dataset *data, const Moments *moments, int t)
+past_make(const Dataset *data, const Moments *moments, int t, int64 values)
 {
 	const SampleRows *rows = &data->rows[t];
 	Past	   *past = palloc0(sizeof(Past));
-	float	   *samples = palloc0_array_huge(float, data->catalogue.n);
-	float	   *positives = palloc0_array_huge(float, data->catalogue.n);
+	float	   *samples = palloc0_array_huge(float, data->catalogue.n + values);
+	float	   *positives = palloc0_array_huge(float, data->catalogue.n + values);
 	Column	   *column;
 	int64		known = 0;		/* the user's first row whose label is not known yet */
 	float		known_samples = 0;	/* those before it */
 	float		known_positives = 0;
+	int64		at;
 	double		n = 0;
 	double		sum = 0;
 
@@ -70,10 +95,11 @@ past_make(const Dataset *data, const Moments *moments, int t)
 		{
 			n += 1;
 			sum += rows->label[row];
-			if (rows->item[row] >= 0)
+			at = candidate_number(data, t, values > 0, row);
+			if (at >= 0)
 			{
-				samples[rows->item[row]] += 1;
-				positives[rows->item[row]] += rows->label[row];
+				samples[at] += 1;
+				positives[at] += rows->label[row];
 			}
 		}
 	}
@@ -105,10 +131,11 @@ past_make(const Dataset *data, const Moments *moments, int t)
 			}
 			own.user_samples = known_samples;
 			own.user_positives = known_positives;
-			if (rows->item[row] >= 0)
+			at = candidate_number(data, t, values > 0, row);
+			if (at >= 0)
 			{
-				own.item_samples = samples[rows->item[row]] - training;
-				own.item_positives = positives[rows->item[row]] - (training ? rows->label[row] : 0);
+				own.item_samples = samples[at] - training;
+				own.item_positives = positives[at] - (training ? rows->label[row] : 0);
 			}
 			column_append(column, &own, 1);
 		}
@@ -126,16 +153,6 @@ static double
 rate(double positives, double n, double base)
 {
 	return (positives + 10 * base) / (n + 10);
-}
-
-/* First id of a row of a column; ID_MISSING for an empty bag. */
-static int32
-first_id(const IdColumn *column, int64 row)
-{
-	if (column->offsets == NULL)
-		return column->values[row];
-	return column->offsets[row + 1] > column->offsets[row] ?
-		column->values[column->offsets[row]] : ID_MISSING;
 }
 
 /* What the regression sees of one sample row; returns how many columns. */
@@ -275,7 +292,7 @@ void
 binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *judged)
 {
 	const SampleRows *rows = &data->rows[t];
-	Past	   *past = past_make(data, moments, t);
+	Past	   *past;
 	int			candidate[NN_MAX_FEATURES];
 	int			n_candidate;
 	int64		stride = moments->count[SPLIT_TRAIN][t] / MAX_FIT + 1;
@@ -300,6 +317,7 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	job_begin();
 	n_candidate = task_candidate(data->model, data->set, &data->model->task[t], candidate);
 	job_commit();
+	past = past_make(data, moments, t, n_candidate > 0 ? data->set->f[NN_ITEM][candidate[0]].vocab : 0);
 
 	for (int64 m = 0; m < moments->n; m++)
 	{

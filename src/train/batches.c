@@ -329,8 +329,24 @@ begin_negatives(Batches *batches, int t, const Moment *moment)
 
 	negatives_begin(batches->negatives[t], &data->users[moment->user], moment_now(data, moment), moment->time);
 	for (int64 row = moment->target; row < moment->target + moment->n_target; row++)
-		if (rows->label[row] > 0.5f)
-			negatives_add(batches->negatives[t], rows->item[row]);
+	{
+		CandidateIds candidate;
+
+		if (!(rows->label[row] > 0.5f))
+			continue;
+		negatives_add(batches->negatives[t], rows->item[row]);
+		if (negatives_by_item(batches->negatives[t]))
+			continue;
+		for (int k = 0; k < batches->config->task[t].n_candidate; k++)
+		{
+			const IdColumn *column = &rows->candidate[k];
+			int64		begin = column->offsets ? column->offsets[row] : row;
+
+			candidate.id[k] = column->values + begin;
+			candidate.n[k] = column->offsets ? (int) (column->offsets[row + 1] - begin) : 1;
+		}
+		negatives_add_ids(batches->negatives[t], &candidate);
+	}
 }
 
 static void

@@ -669,11 +669,12 @@ write_sample(Build *build, int t, SampleWriter *writer, const Sample *sample)
 	Dataset    *data = build->data;
 	const FeatureSet *set = data->set;
 	const RawRows *raw = build->samples[t];
+	const int32 none = -1;		/* of a candidate that is no item, none is told apart */
 
 	column_append(writer->user, &sample->user, 1);
 	column_append(writer->time, &sample->time, 1);
 	column_append(writer->label, &sample->label, 1);
-	column_append(writer->item, &sample->item, 1);
+	column_append(writer->item, writer->negatives == NULL || negatives_by_item(writer->negatives) ? &sample->item : &none, 1);
 	if (writer->weight)
 		column_append(writer->weight, &sample->weight, 1);
 	if (writer->type_weight)
@@ -692,8 +693,8 @@ write_sample(Build *build, int t, SampleWriter *writer, const Sample *sample)
 		column_append(writer->raw_features, &value, 1);
 	}
 
-	/* drawn ones and positives are described in the same way */
-	write_candidate(build, t, writer, writer->negatives ? NULL : raw, sample->row, sample->item);
+	/* drawn ones and positives are described in the same way, where these are known to be items */
+	write_candidate(build, t, writer, writer->negatives && sample->item >= 0 ? NULL : raw, sample->row, sample->item);
 	for (int f = 0; raw != NULL && f < set->n[NN_CONTEXT]; f++)
 		if (raw->feature[NN_CONTEXT][f] >= 0)
 		{
@@ -739,7 +740,7 @@ encode_sample(Build *build, int t, SampleWriter *writer, int64 row, int32 user, 
 	Sample		sample = {.user = user, .time = raw_time(raw, row), .label = sample_label(build, t, row),
 	.weight = 1, .item = sample_item(build, t, row), .row = row};
 
-	if (isnan(sample.label) || (writer->negatives && sample.item < 0))
+	if (isnan(sample.label) || (writer->negatives && raw->key >= 0 && sample.item < 0))
 		return false;
 	if (writer->weight)
 	{
@@ -763,8 +764,25 @@ begin_instant(Build *build, int t, SampleWriter *writer, const User *user, const
 
 	negatives_begin(writer->negatives, user, time - build->data->model->task[t].options.embargo, time);
 	for (int64 i = first; i < n && raw_time(raw, order[i]) == time; i++)
-		if (sample_label(build, t, order[i]) > 0.5f)
-			negatives_add(writer->negatives, sample_item(build, t, order[i]));
+	{
+		int32		ids[NN_MAX_FEATURES][NN_MAX_BAG];
+		CandidateIds candidate;
+
+		if (!(sample_label(build, t, order[i]) > 0.5f))
+			continue;
+		negatives_add(writer->negatives, sample_item(build, t, order[i]));
+		for (int k = 0; raw->key < 0 && k < build->n_candidate[t]; k++)
+		{
+			int			f = build->candidate[t][k];
+			const Cell *cells;
+			int			m = raw_cells(raw, raw->feature[NN_ITEM][f], order[i], &cells);
+
+			candidate.id[k] = ids[k];
+			candidate.n[k] = encode_cells(&build->data->set->f[NN_ITEM][f], cells, m, ids[k]);
+		}
+		if (raw->key < 0)
+			negatives_add_ids(writer->negatives, &candidate);
+	}
 }
 
 static void

@@ -340,7 +340,7 @@ count_positives(Estimate *e, const ModelTask *task)
 static double
 count_binary(Estimate *e, const ModelTask *task, const char *label, Oid label_type)
 {
-	bool		boolean = getBaseType(label_type) == BOOLOID;
+	bool		boolean = label != NULL && getBaseType(label_type) == BOOLOID;
 	double		v[3] = {0};
 	StringInfoData sql;
 

@@ -17,63 +17,72 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-#define TRIES 100				/* draws until it is given up */
+#define TRIES 50				/* draws until all items are looked at */
+
+typedef struct NumberedCandidate
+{
+	uint64		hash;
+	int32		number;
+} NumberedCandidate;
 
 struct Negatives
 {
 	const Dataset *data;
 	ItemSampler sampler;
-	int32	   *identity;		/* [J] number of the item's candidate, NULL: the item itself */
-	uint32	   *seen;			/* by identity: the round that saw it last */
+	const int  *candidate;		/* item features */
+	int			n_candidate;
+	HTAB	   *numbers;		/* NumberedCandidate; NULL: each item is a candidate */
+	int32	   *number;			/* [J] of the item's candidate */
+	uint32	   *seen;			/* by number or item: the round that saw it last */
 	uint32		round;
 };
 
-/* A hash of an item's ids of the candidate's features. */
 static uint64
-candidate_hash(const Catalogue *catalogue, const int *candidate, int n_candidate, int32 item)
+candidate_hash(const CandidateIds *candidate, int n_candidate)
 {
 	uint64		hash = 0;
 
 	for (int k = 0; k < n_candidate; k++)
 	{
-		const nn_ids *ids = &catalogue->feature[candidate[k]];
-		int64		begin = ids->offsets ? ids->offsets[item] : item;
-		int64		end = ids->offsets ? ids->offsets[item + 1] : item + 1;
-
-		for (int64 i = begin; i < end; i++)
-			hash = cell_hash((Cell) (hash ^ (uint64) ids->values[i]));
+		for (int i = 0; i < candidate->n[k]; i++)
+			hash = cell_hash((Cell) (hash ^ (uint64) candidate->id[k][i]));
 		hash = cell_hash((Cell) (hash + k + 1));
 	}
 	return hash;
 }
 
-static int32 *
-number_candidates(const Catalogue *catalogue, const int *candidate, int n_candidate, MemoryContext context)
+static void
+number_candidates(Negatives *negatives, MemoryContext context)
 {
-	typedef struct Numbered
-	{
-		uint64		hash;
-		int32		number;
-	} Numbered;
-	HASHCTL		ctl = {.keysize = sizeof(uint64), .entrysize = sizeof(Numbered), .hcxt = CurrentMemoryContext};
-	HTAB	   *numbers = hash_create("dupn candidates", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	int32	   *identity = MemoryContextAllocHuge(context, sizeof(int32) * Max(catalogue->n, 1));
+	const Catalogue *catalogue = &negatives->data->catalogue;
+	HASHCTL		ctl = {.keysize = sizeof(uint64), .entrysize = sizeof(NumberedCandidate), .hcxt = context};
 	int32		n = 0;
 
+	negatives->numbers = hash_create("dupn candidates", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	negatives->number = MemoryContextAllocHuge(context, sizeof(int32) * Max(catalogue->n, 1));
 	for (int64 j = 0; j < catalogue->n; j++)
 	{
-		uint64		hash = candidate_hash(catalogue, candidate, n_candidate, (int32) j);
+		CandidateIds candidate;
+		uint64		hash;
 		bool		found;
-		Numbered   *entry = hash_search(numbers, &hash, HASH_ENTER, &found);
+		NumberedCandidate *entry;
 
+		for (int k = 0; k < negatives->n_candidate; k++)
+		{
+			const nn_ids *ids = &catalogue->feature[negatives->candidate[k]];
+			int64		begin = ids->offsets ? ids->offsets[j] : j;
+
+			candidate.id[k] = ids->values + begin;
+			candidate.n[k] = ids->offsets ? (int) (ids->offsets[j + 1] - begin) : 1;
+		}
+		hash = candidate_hash(&candidate, negatives->n_candidate);
+		entry = hash_search(negatives->numbers, &hash, HASH_ENTER, &found);
 		if (!found)
 			entry->number = n++;
-		identity[j] = entry->number;
+		negatives->number[j] = entry->number;
 		if (j % 4096 == 0)
 			job_check();
 	}
-	hash_destroy(numbers);
-	return identity;
 }
 
 Negatives *
@@ -89,11 +98,13 @@ negatives_make(const Dataset *data, const int *candidate, int n_candidate, Memor
 		if (data->known[j])
 			known[n++] = (int32) j;
 	negatives->data = data;
+	negatives->candidate = candidate;
+	negatives->n_candidate = n_candidate;
 	sampler_make(&negatives->sampler, catalogue, known, n, context);
 	for (int k = 0; k < n_candidate; k++)
 		by_key = by_key || candidate[k] == 0;
 	if (!by_key)
-		negatives->identity = number_candidates(catalogue, candidate, n_candidate, context);
+		number_candidates(negatives, context);
 	negatives->seen = MemoryContextAllocExtended(context, sizeof(uint32) * Max(catalogue->n, 1),
 												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	return negatives;
@@ -102,7 +113,13 @@ negatives_make(const Dataset *data, const int *candidate, int n_candidate, Memor
 static uint32 *
 seen_of(Negatives *negatives, int32 item)
 {
-	return &negatives->seen[negatives->identity ? negatives->identity[item] : item];
+	return &negatives->seen[negatives->number ? negatives->number[item] : item];
+}
+
+bool
+negatives_by_item(const Negatives *negatives)
+{
+	return negatives->number == NULL;
 }
 
 void
@@ -110,6 +127,16 @@ negatives_add(Negatives *negatives, int32 item)
 {
 	if (item >= 0)
 		*seen_of(negatives, item) = negatives->round;
+}
+
+void
+negatives_add_ids(Negatives *negatives, const CandidateIds *candidate)
+{
+	uint64		hash = candidate_hash(candidate, negatives->n_candidate);
+	const NumberedCandidate *entry = hash_search(negatives->numbers, &hash, HASH_FIND, NULL);
+
+	if (entry != NULL)
+		negatives->seen[entry->number] = negatives->round;
 }
 
 void
@@ -132,9 +159,24 @@ negatives_begin(Negatives *negatives, const User *user, TimestampTz now, Timesta
 int32
 negatives_draw(Negatives *negatives, uint64 *random)
 {
-	for (int i = 0; i < TRIES && negatives->sampler.n > 0; i++)
+	const ItemSampler *sampler = &negatives->sampler;
+	int			first;
+
+	if (sampler->n == 0)
+		return -1;
+	for (int i = 0; i < TRIES; i++)
 	{
-		int32		item = negatives->sampler.item[sampler_draw(&negatives->sampler, random)];
+		int32		item = sampler->item[sampler_draw(sampler, random)];
+
+		if (*seen_of(negatives, item) != negatives->round)
+			return item;
+	}
+
+	/* nearly all there is was seen */
+	first = (int) (nn_random_u64(random) % (uint64) sampler->n);
+	for (int i = 0; i < sampler->n; i++)
+	{
+		int32		item = sampler->item[((int64) first + i) % sampler->n];
 
 		if (*seen_of(negatives, item) != negatives->round)
 			return item;

@@ -15,7 +15,7 @@ typedef struct Negatives Negatives;
 /*
  * For candidates that consist of these item features.  Two items are the same
  * candidate when these features are: of a task whose candidate is the shop,
- * all items of one shop.
+ * all items of one shop.  candidate stays the caller's.
  */
 extern Negatives *negatives_make(const Dataset *data, const int *candidate, int n_candidate,
 								 MemoryContext context);
@@ -27,7 +27,19 @@ extern Negatives *negatives_make(const Dataset *data, const int *candidate, int 
 extern void negatives_begin(Negatives *negatives, const User *user, TimestampTz now, TimestampTz time);
 extern void negatives_add(Negatives *negatives, int32 item);
 
-/* An item known before the cut, or -1 when none was found. */
+/* A candidate that is no item of the catalogue, by the ids of its features. */
+typedef struct CandidateIds
+{
+	const int32 *id[NN_MAX_FEATURES];
+	int			n[NN_MAX_FEATURES];
+} CandidateIds;
+
+extern void negatives_add_ids(Negatives *negatives, const CandidateIds *candidate);
+
+/* Is the item's key one of the features, so that a candidate is one item? */
+extern bool negatives_by_item(const Negatives *negatives);
+
+/* An item known before the cut, or -1: there is none. */
 extern int32 negatives_draw(Negatives *negatives, uint64 *random);
 
 /* The random numbers of the fixed negatives of a user's positives at a time. */

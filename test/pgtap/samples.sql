@@ -80,16 +80,16 @@ SELECT is((SELECT array_agg(value ORDER BY task, source, metric) FROM dupn_basel
 -- ---------------- matures ----------------
 SELECT is(shop.answers('matures'), shop.answers('mature'), 'samples whose labels are not known are left out');
 SELECT isnt(shop.answers('matures'), shop.answers('plain'), 'and they would have been learned from');
-SELECT is((SELECT DISTINCT samples FROM dupn_baselines WHERE model = 'matures' AND metric = 'auc'),
-	(SELECT DISTINCT samples FROM dupn_baselines WHERE model = 'mature' AND metric = 'auc'), 'they are not judged either');
+SELECT is((SELECT DISTINCT samples FROM dupn_baselines WHERE model = 'matures' AND metric = 'auc' AND slice = 'all'),
+	(SELECT DISTINCT samples FROM dupn_baselines WHERE model = 'mature' AND metric = 'auc' AND slice = 'all'), 'they are not judged either');
 SELECT is((SELECT notes[1] FROM dupn_jobs WHERE model = 'matures'),
 	format('task "take": %s samples are younger than "matures" at the last event and were left out',
 		(SELECT count(*) FROM shop.offers WHERE t > (SELECT max(t) FROM shop.events) - interval '1 day')),
 	'a note says how many');
 
 -- A label counts for baselines when it is known.
-SELECT isnt((SELECT value FROM dupn_baselines WHERE model = 'matures' AND source = 'user_rate' AND metric = 'auc'),
-	(SELECT value FROM dupn_baselines WHERE model = 'settled' AND source = 'user_rate' AND metric = 'auc'),
+SELECT isnt((SELECT value FROM dupn_baselines WHERE model = 'matures' AND source = 'user_rate' AND metric = 'auc' AND slice = 'all'),
+	(SELECT value FROM dupn_baselines WHERE model = 'settled' AND source = 'user_rate' AND metric = 'auc' AND slice = 'all'),
 	'a user''s rate knows their labels when they are known');
 
 -- ---------------- weights of labels ----------------
