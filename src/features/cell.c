@@ -39,8 +39,8 @@ cell_hash(Cell cell)
 }
 
 /* FNV-1a with a finalizer, byte by byte, so that it does not know endianness. */
-static Cell
-hash_bytes_to_cell(const char *bytes, size_t length)
+Cell
+cell_from_bytes(const char *bytes, size_t length)
 {
 	uint64		h = UINT64CONST(0xcbf29ce484222325);
 	Cell		cell;
@@ -54,7 +54,7 @@ hash_bytes_to_cell(const char *bytes, size_t length)
 Cell
 cell_from_text(const char *text)
 {
-	return hash_bytes_to_cell(text, strlen(text));
+	return cell_from_bytes(text, strlen(text));
 }
 
 Cell
@@ -154,7 +154,7 @@ element_cell(CellType *celltype, Datum value)
 			{
 				text	   *t = DatumGetTextPP(value);
 
-				cell = hash_bytes_to_cell(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
+				cell = cell_from_bytes(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
 				if ((Pointer) t != DatumGetPointer(value))
 					pfree(t);
 				return cell;
@@ -164,7 +164,7 @@ element_cell(CellType *celltype, Datum value)
 				/* as text: without the padding */
 				BpChar	   *t = DatumGetBpCharPP(value);
 
-				cell = hash_bytes_to_cell(VARDATA_ANY(t),
+				cell = cell_from_bytes(VARDATA_ANY(t),
 										  bpchartruelen(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t)));
 				if ((Pointer) t != DatumGetPointer(value))
 					pfree(t);
@@ -200,6 +200,17 @@ cell_from_input(CellType *celltype, char *text)
 	return element_cell(celltype, OidInputFunctionCall(input, text, ioparam, -1));
 }
 
+/* The words of a text. */
+static int
+text_cells(CellType *celltype, Datum value, Cell *cells)
+{
+	char	   *string = OutputFunctionCall(&celltype->output, value);
+	int			n = words_cells(celltype->words, string, strlen(string), cells);
+
+	pfree(string);
+	return n;
+}
+
 int
 cells_from_datum(CellType *celltype, Datum value, bool isnull, Cell *cells)
 {
@@ -211,6 +222,8 @@ cells_from_datum(CellType *celltype, Datum value, bool isnull, Cell *cells)
 
 	if (isnull)
 		return 0;
+	if (celltype->words && !celltype->array)
+		return text_cells(celltype, value, cells);
 	if (!celltype->array)
 	{
 		cells[0] = element_cell(celltype, value);

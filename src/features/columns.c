@@ -29,12 +29,6 @@ row_column(TupleDesc tupdesc, const char *name)
 	return 0;
 }
 
-static bool
-as_id(const Feature *feature)
-{
-	return feature->encoding != ENCODE_BANDS;
-}
-
 RowReader *
 row_reader(const FeatureSet *set, const Relations *relations,
 		   TupleDesc tupdesc, const char *what, MemoryContext context)
@@ -74,8 +68,8 @@ row_reader(const FeatureSet *set, const Relations *relations,
 				row_column(tupdesc, feature->name);
 			if (column->attnum == 0)
 				continue;
-			cell_type_init(&column->type, TupleDescAttr(tupdesc, column->attnum - 1)->atttypid,
-						   as_id(feature), context);
+			feature_cell_type(feature, TupleDescAttr(tupdesc, column->attnum - 1)->atttypid,
+							  &column->type, context);
 			if (column->type.kind != feature->kind || (column->type.array && !feature->multi))
 				ereport(ERROR,
 						(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -230,6 +224,26 @@ context_cell(const Feature *feature, CellType *celltype, const JsonbValue *value
 	return cell_from_input(celltype, text);
 }
 
+/* A text as its words. */
+static int
+context_words(const Feature *feature, const JsonbValue *value, Cell *cells)
+{
+	if (value->type == jbvNull)
+		return 0;
+	if (value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("context \"%s\" must be a string", feature->name),
+				 errhint("Its words are found by the text search configuration \"%s\".", feature->words)));
+	return words_cells(feature->words, value->val.string.val, value->val.string.len, cells);
+}
+
+static void
+context_column(void *argument)
+{
+	errcontext("context \"%s\"", (*(const Feature **) argument)->name);
+}
+
 void
 context_encode(const FeatureSet *set, const Jsonb *object, IdRow *row)
 {
@@ -257,6 +271,7 @@ context_encode(const FeatureSet *set, const Jsonb *object, IdRow *row)
 	while ((token = JsonbIteratorNext(&iterator, &key, true)) == WJB_KEY)
 	{
 		const Feature *feature = NULL;
+		ErrorContextCallback callback = {error_context_stack, context_column, &feature};
 		CellType	celltype;
 		Oid			type;
 		int32		typmod;
@@ -284,9 +299,12 @@ context_encode(const FeatureSet *set, const Jsonb *object, IdRow *row)
 		}
 
 		feature = &set->f[NN_CONTEXT][f];
+		error_context_stack = &callback;
 		dupn_parse_type(feature->type_name, &type, &typmod);
-		cell_type_init(&celltype, type, as_id(feature), CurrentMemoryContext);
-		if (value.type == jbvBinary && feature->multi && JsonContainerIsArray(value.val.binary.data))
+		feature_cell_type(feature, type, &celltype, CurrentMemoryContext);
+		if (feature->words[0] != '\0')
+			n = context_words(feature, &value, cells);
+		else if (value.type == jbvBinary && feature->multi && JsonContainerIsArray(value.val.binary.data))
 		{
 			JsonbIterator *elements = JsonbIteratorInit(value.val.binary.data);
 			JsonbValue	element;
@@ -304,6 +322,7 @@ context_encode(const FeatureSet *set, const Jsonb *object, IdRow *row)
 			cells[0] = context_cell(feature, &celltype, &value);
 			n = cells[0] != CELL_NULL;
 		}
+		error_context_stack = callback.previous;
 		if (feature->multi)
 			row->n[f] = feature_encode_bag(feature, cells, n, row->id[f]);
 		else

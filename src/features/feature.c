@@ -61,6 +61,14 @@ band_of(const double *bounds, int n, double number)
 	return low;
 }
 
+void
+feature_cell_type(const Feature *feature, Oid type, CellType *celltype, MemoryContext context)
+{
+	cell_type_init(celltype, type, feature->encoding != ENCODE_BANDS, context);
+	if (feature->words[0] != '\0')
+		celltype->words = feature->words;
+}
+
 int32
 feature_encode(const Feature *feature, Cell cell)
 {

@@ -44,6 +44,7 @@ typedef struct CellType
 	bool		by_value;
 	char		align;
 	FmgrInfo	output;			/* CELL_HASH of types without a shortcut */
+	const char *words;			/* a text is a bag of words by this configuration, or NULL */
 } CellType;
 
 /* Fill in for a column type (domains are looked through).  as_id: a numeric is
@@ -57,13 +58,26 @@ extern Cell cell_from_datum(CellType *celltype, Datum value, bool isnull);
 extern Cell cell_from_input(CellType *celltype, char *text);
 
 /* The cells of an array value, NULL elements left out; at most NN_MAX_BAG,
- * the first ones.  A scalar type gives one.  Returns how many. */
+ * the first ones.  A scalar type gives one, a text of words several.  Returns
+ * how many. */
 extern int	cells_from_datum(CellType *celltype, Datum value, bool isnull, Cell *cells);
 
 extern double cell_number(Cell cell, CellKind kind);	/* NAN for CELL_NULL and CELL_HASH */
 extern Cell cell_from_number(double number);
 extern Cell cell_from_text(const char *text);	/* as CELL_HASH reads it */
+extern Cell cell_from_bytes(const char *bytes, size_t length);
 extern uint64 cell_hash(Cell cell); /* well mixed; the same on every machine and version */
+
+/* ---------------- words.c: a text as a bag of words ---------------- */
+
+/* The first NN_MAX_BAG distinct lexemes of a text, in their order; how many. */
+extern int	words_cells(const char *configuration, const char *string, int length, Cell *cells);
+
+/* An error that names the configuration, where there is none of that name. */
+extern void words_check(const char *configuration);
+
+/* A text column as an array of its lexemes, in SQL. */
+extern char *words_sql(const char *configuration, const char *column);
 
 /* ---------------- feature.c ---------------- */
 
@@ -109,6 +123,8 @@ typedef struct Feature
 	CellKind	kind;
 	bool		multi;
 	int			use;			/* NN_USE_*, properties */
+	char		words[2 * NN_MAX_NAME]; /* {"words": configuration}: a text is a bag of words,
+									 * "" for other columns; its encoding is ENCODE_ID */
 	int			shares;			/* context: index of the item feature, or -1 */
 	int			dim;			/* 0: the default of NETWORK.md */
 	int64		min_count;
@@ -142,6 +158,9 @@ typedef struct FeatureSet
 #define ID_MISSING	0
 #define ID_UNKNOWN	1
 #define ID_FIRST	2
+
+/* How values of a column of this type are read for the feature. */
+extern void feature_cell_type(const Feature *feature, Oid type, CellType *celltype, MemoryContext context);
 
 extern int32 feature_encode(const Feature *feature, Cell cell);
 

@@ -282,6 +282,8 @@ notice_feature(const FeatureSet *set, const Feature *feature, Oid relation, cons
 		how = psprintf("in bands (%d)", feature->bands);
 	else if (feature->encoding == ENCODE_HASH)
 		how = psprintf("hashed into " INT64_FORMAT " buckets", feature->buckets);
+	else if (feature->words[0] != '\0')
+		how = psprintf("taken as words (%s)", feature->words);
 	else
 		how = pstrdup(feature->multi ? "taken as a set of ids" : "taken as id");
 

@@ -183,7 +183,7 @@ check_where(const FeatureSet *set, Jsonb *where)
 
 		for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
 			for (int f = 0; f < set->n[g]; f++)
-				if (set->f[g][f].encoding != ENCODE_FIXED)
+				if (set->f[g][f].encoding != ENCODE_FIXED && set->f[g][f].words[0] == '\0')
 				{
 					names[n_names++] = set->f[g][f].name;
 					if (strcmp(set->f[g][f].name, columns[i]) == 0)

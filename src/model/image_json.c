@@ -285,6 +285,8 @@ image_features_json(const FeatureSet *set, const Relations *relations, const cha
 			put_integer(&out, "min_count", f->min_count);
 			put_integer(&out, "buckets", f->buckets);
 			put_integer(&out, "bands", f->bands);
+			if (f->words[0] != '\0')
+				put_text(&out, "words", f->words);
 			appendStringInfoChar(&out, '}');
 		}
 		appendStringInfoChar(&out, ']');
@@ -469,6 +471,12 @@ parse_feature(ModelImage *image, int group, int i, JsonbContainer *object, const
 	f->min_count = get_integer(object, "min_count", 0, PG_INT64_MAX, what);
 	f->buckets = get_integer(object, "buckets", 0, PG_INT32_MAX, what);
 	f->bands = get_integer(object, "bands", 0, PG_INT32_MAX, what);
+	if (get(object, "words") != NULL)
+	{
+		get_name(object, "words", f->words, sizeof(f->words), what);
+		if (f->words[0] == '\0' || f->encoding != ENCODE_ID || f->kind != CELL_HASH || !shape->multi)
+			bad_features(what, "feature \"%s\" cannot be read as words", f->name);
+	}
 	f->vocab = shape->vocab;
 	f->dim = shape->dim;
 	f->multi = shape->multi;

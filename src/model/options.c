@@ -73,7 +73,7 @@ static const Option model_table[] = {
 	{"time", OPTION_FLAG, "time as gaps and a recency bias, or as in the paper", AT(time_paper), false, .word = {"gap", "paper"}},
 	{"activity", OPTION_BOOL, "how many events the window holds, as a profile feature", AT(activity), true},
 	{"context_in_vector", OPTION_BOOL, "whether the context is part of the user vector", AT(context_in_vector), false},
-	{"encodings", OPTION_OBJECT, "how columns are read: {column: \"id\", \"bands\", {\"hash\": n}, {\"bands\": n} or {\"table\": item column}}", AT(encodings)},
+	{"encodings", OPTION_OBJECT, "how columns are read: {column: \"id\", \"bands\", {\"hash\": n}, {\"bands\": n}, {\"words\": text search configuration} or {\"table\": item column}}", AT(encodings)},
 	{"widths", OPTION_OBJECT, "widths of columns' embeddings: {column: width}", AT(widths)},
 	{"properties", OPTION_CHOICE, "where behaviour columns and time enter", AT(properties), NN_USE_BOTH, .word = {"none", "gates", "attention", "both"}},
 	{"uses", OPTION_OBJECT, "where one of them enters: {column: \"none\", \"gates\", \"attention\" or \"both\"}", AT(uses)},

@@ -39,7 +39,7 @@ typedef struct ModelOptions
 	bool		time_paper;		/* "time": "gap" or "paper" */
 	bool		activity;		/* true: derived profile feature */
 	bool		context_in_vector;	/* false */
-	Jsonb	   *encodings;		/* {column: "id" | "bands" | {"hash": n} | {"bands": n}}, or NULL */
+	Jsonb	   *encodings;		/* {column: "id" | "bands" | {"hash": n} | {"bands": n} | {"words": name}}, or NULL */
 	Jsonb	   *widths;			/* {column: width}, or NULL */
 	int			properties;		/* NN_USE_* of all that say how and when; 0: "none" */
 	Jsonb	   *uses;			/* {behaviour column: "none" | "gates" | "attention" | "both"}, or NULL */

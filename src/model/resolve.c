@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #define MAX_DIM		512
 #define MIN_BUCKETS 2
@@ -81,6 +82,18 @@ shared_table(const Model *model, const char *column)
 		pnstrdup(value->val.string.val, value->val.string.len) : NULL;
 }
 
+/* A text column's words by a text search configuration, whose name is kept. */
+static void
+words_option(Feature *feature, const JsonbValue *value)
+{
+	if (value->type != jbvString || value->val.string.len == 0 || value->val.string.len >= sizeof(feature->words))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"words\" of column \"%s\" must be the name of a text search configuration", feature->name),
+				 errhint("For example {\"words\": \"english\"}.")));
+	memcpy(feature->words, value->val.string.val, value->val.string.len);
+}
+
 /* Set the encoding from the option "encodings", if it speaks of the feature. */
 static void
 encoding_option(const Model *model, Feature *feature)
@@ -109,18 +122,23 @@ encoding_option(const Model *model, Feature *feature)
 			feature->encoding = ENCODE_BANDS;
 			feature->bands = column_number("bands", feature->name, inner, 2, MAX_BANDS);
 		}
+		else if ((inner = getKeyJsonValueFromContainer(object, "words", 5, NULL)) != NULL)
+		{
+			feature->encoding = ENCODE_ID;
+			words_option(feature, inner);
+		}
 	}
 	if (inner == NULL && value->type != jbvString)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unrecognized encoding of column \"%s\"", feature->name),
-				 errhint("Encodings are \"id\", \"bands\", {\"hash\": buckets}, {\"bands\": number} and, for context columns, {\"table\": item column}.")));
+				 errhint("Encodings are \"id\", \"bands\", {\"hash\": buckets}, {\"bands\": number}, {\"words\": text search configuration} and, for context columns, {\"table\": item column}.")));
 	if (value->type == jbvString && !is_word(value, "id") && !is_word(value, "bands"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unrecognized encoding \"%s\" of column \"%s\"",
 						pnstrdup(value->val.string.val, value->val.string.len), feature->name),
-				 errhint("Encodings are \"id\", \"bands\", {\"hash\": buckets}, {\"bands\": number} and, for context columns, {\"table\": item column}.")));
+				 errhint("Encodings are \"id\", \"bands\", {\"hash\": buckets}, {\"bands\": number}, {\"words\": text search configuration} and, for context columns, {\"table\": item column}.")));
 }
 
 /*
@@ -323,6 +341,30 @@ add_derived(Resolver *r, nn_group group, const char *name, FeatureSource source,
 	return feature;
 }
 
+/* Words are found in texts that are not keys. */
+static void
+check_words(const Resolver *r, const Feature *feature, Oid element, bool is_key)
+{
+	char		category;
+	bool		preferred;
+
+	if (r->lenient)
+		return;
+	get_type_category_preferred(element, &category, &preferred);
+	if (is_key)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the item key column \"%s\" cannot be read as words", feature->name),
+				 errhint("The first item column is the item's key, which is an id.")));
+	if (category != TYPCATEGORY_STRING || feature->multi)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" has type %s and cannot be read as words",
+						feature->name, format_type_be(feature->type)),
+				 errhint("Words are for texts.")));
+	words_check(feature->words);
+}
+
 /* A property derived from time: its place, or -1 where it enters nowhere. */
 static int
 add_time(Resolver *r, const char *name, bool multi, int use)
@@ -361,6 +403,11 @@ set_type(Resolver *r, Feature *feature, Oid type)
 	encoding_option(r->model, feature);
 	cell_type_init(&cell, type, feature->encoding != ENCODE_BANDS, CurrentMemoryContext);
 	feature->kind = cell.kind;
+	if (feature->words[0] != '\0')
+	{
+		check_words(r, feature, cell.element, is_key);
+		feature->multi = true;
+	}
 	if (feature->encoding == ENCODE_BANDS &&
 		(feature->multi || feature->kind == CELL_HASH || cell.element == BOOLOID))
 	{

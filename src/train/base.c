@@ -60,6 +60,8 @@ adopt_feature(const Model *model, Feature *feature, const Feature *was, const Mo
 	if (today.encoding != was->encoding)
 		differs(base, "column \"%s\" was read as %s and is now read as %s", today.name,
 				encodings[was->encoding], encodings[today.encoding]);
+	if (strcmp(today.words, was->words) != 0)
+		differs(base, "the words of column \"%s\" are found in another way", today.name);
 	if (today.encoding == ENCODE_HASH && today.buckets != was->buckets)
 		differs(base, "column \"%s\" was hashed into " INT64_FORMAT " buckets and is now into " INT64_FORMAT,
 				today.name, was->buckets, today.buckets);

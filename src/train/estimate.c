@@ -210,6 +210,7 @@ count_vocabularies(Estimate *e)
 			count(psprintf("SELECT pg_catalog.count(*)" CAST " FROM (SELECT v FROM"
 						   " (SELECT %s AS v FROM %s r) x WHERE v IS NOT NULL GROUP BY v"
 						   " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) " INT64_FORMAT ") y",
+						   feature->words[0] != '\0' ? psprintf("pg_catalog.unnest(%s)", words_sql(feature->words, column)) :
 						   feature->multi ? psprintf("pg_catalog.unnest(%s)", column) : column, relation,
 						   feature->source == FROM_EVENTS ? feature->min_count : 1), &n, 1);
 			feature->vocab = ID_FIRST + (int64) n;
