@@ -164,6 +164,7 @@ put_task(StringInfo out, const FeatureSet *set, const Model *model, const ModelT
 			names[i] = pstrdup(set->f[NN_ITEM][candidate[i]].name);
 		put_texts(out, "candidate", names, n_candidate);
 		put_integer(out, "candidate_dim", task->options.candidate_dim);
+		put_boolean(out, "product", task->options.product);
 	}
 	appendStringInfoChar(out, '}');
 }

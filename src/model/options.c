@@ -121,6 +121,7 @@ static const Option task_table[] = {
 	{"hidden", OPTION_INTS, "widths of the task's hidden layers", AT(hidden), -1, 1, 1024, 0, NN_MAX_LAYERS, COUNT(n_hidden), FOR(SAMPLES)},
 	{"candidate", OPTION_NAMES, "item columns that describe the candidate", AT(candidate), -1, .max_entries = NN_MAX_FEATURES, COUNT(n_candidate), FOR(BINARY)},
 	{"candidate_dim", OPTION_INT, "width of the candidate's encoding", AT(candidate_dim), 128, 1, 1024, FOR(BINARY)},
+	{"product", OPTION_BOOL, "a term for how well user and candidate agree", AT(product), true, FOR(BINARY)},
 	{"levels", OPTION_INT, "levels that a numeric label is cut into", AT(levels), 7, 2, 100, FOR(MULTICLASS)},
 	{"within", OPTION_NAME, "column within whose values the levels are cut", AT(within), FOR(MULTICLASS)},
 	{"where", OPTION_OBJECT, "which events count: {column: value or [values]}", AT(where), FOR(BINARY | MULTICLASS | NEXT_ITEM)},

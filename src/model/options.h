@@ -92,6 +92,7 @@ typedef struct TaskOptions
 	char	  **candidate;		/* item feature names; NULL: all that can be had */
 	int			n_candidate;	/* -1: not given */
 	int			candidate_dim;	/* 128 */
+	bool		product;		/* true: the product term, where there is a candidate */
 	int			levels;			/* multiclass over a number: how many, 7 */
 	char	   *within;			/* levels cut within values of this column, or NULL */
 	Jsonb	   *where;			/* {behaviour or item column: value or [values]}, or NULL */

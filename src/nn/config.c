@@ -368,6 +368,10 @@ check_task(reader *r, const nn_task *task)
 		return fail(r, "task \"%s\": a %s task takes no \"position\" or \"pairwise\"", task->name, kind);
 	if (task->pairwise > 1.0f)
 		return fail(r, "task \"%s\": \"pairwise\" must be at most 1", task->name);
+	if (task->product && task->kind != NN_BINARY)
+		return fail(r, "task \"%s\": a %s task takes no \"product\"", task->name, kind);
+	if (task->product && task->n_candidate == 0)
+		return fail(r, "task \"%s\": \"product\" needs a \"candidate\"", task->name);
 	return true;
 }
 
@@ -414,6 +418,8 @@ read_task(reader *r, int number, nn_task *task, char candidate[][NN_MAX_NAME])
 			fine = read_size(r, ':', place, 1, MAX_BUCKETS, &task->position);
 		else if (nn_json_is(&r->js, key, "pairwise"))
 			fine = read_weight(r, place, &task->pairwise);
+		else if (nn_json_is(&r->js, key, "product"))
+			fine = read_bool(r, place, &task->product);
 		else if (nn_json_is(&r->js, key, "catalogue"))
 		{
 			/* how many columns the batch has: the batch says so itself */

@@ -146,7 +146,8 @@ extra_forward(const nn_run *run, int t, const nn_samples *samples, const nn_head
 
 static nn_status
 extra_backward(const nn_run *run, int t, const nn_samples *samples, const nn_head *head,
-			   const float *d_extra, float *d_candidate, nn_grad *grad)
+			   const float *d_extra, const float *d_logit, float *d_query, float *d_candidate,
+			   float *d_x, nn_grad *grad)
 {
 	const nn_task *task = &run->config->task[t];
 	const nn_task_tensors *tensors = &run->layout->task[t];
@@ -162,6 +163,8 @@ extra_backward(const nn_run *run, int t, const nn_samples *samples, const nn_hea
 	NN_TRY(nn_product(run, NN_AB, samples->n, fields.width, C, d_extra, width,
 					  nn_param(run, tensors->candidate_weight), fields.width,
 					  false, d_candidate, fields.width));
+	if (task->product)
+		NN_TRY(nn_binary_product_backward(run, t, samples, head, d_logit, d_query, d_candidate, d_x, grad));
 	nn_scatter(run->layout, grad, &fields, samples->candidate, NULL, samples->n,
 			   d_candidate, fields.width);
 	return NN_OK;
@@ -187,6 +190,8 @@ nn_task_forward(const nn_run *run, int t, const nn_samples *samples, int views,
 	head.candidate = nn_arena_floats(arena, S, nn_candidate_width(config, task));
 	head.extra = nn_arena_floats(arena, S, head.mlp.extra_width);
 	nn_mlp_carve(run, arena, &head.mlp);
+	if (task->product)
+		head.query = nn_arena_floats(arena, head.mlp.rows, nn_candidate_width(config, task));
 	if (task->kind == NN_NEXT_ITEM)
 		nn_next_carve(run, samples, arena, &head, acts);
 	else
@@ -232,6 +237,7 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 	float	   *d_out,
 			   *d_logit,
 			   *d_x,
+			   *d_query,
 			   *d_extra,
 			   *d_candidate;
 
@@ -245,6 +251,7 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 	d_out = nn_arena_floats(arena, nn_mlp_out_rows(&head.mlp), n_out);
 	d_logit = nn_arena_floats(arena, logits ? samples->n : 0, 1);
 	d_x = nn_arena_floats(arena, head.mlp.rows, R);
+	d_query = nn_arena_floats(arena, task->product ? head.mlp.rows : 0, nn_candidate_width(config, task));
 	d_extra = nn_arena_floats(arena, samples->n, head.mlp.extra_width);
 	d_candidate = nn_arena_floats(arena, samples->n, nn_candidate_width(config, task));
 	if (!counts)
@@ -268,7 +275,7 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 	if (counts)
 		return NN_OK;
 	if (task->n_candidate > 0)
-		NN_TRY(extra_backward(run, t, samples, &head, d_extra, d_candidate, grad));
+		NN_TRY(extra_backward(run, t, samples, &head, d_extra, d_logit, d_query, d_candidate, d_x, grad));
 	for (int i = 0; i < head.mlp.rows; i++)
 	{
 		int32_t		v = head.view_of_row[i];

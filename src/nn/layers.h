@@ -321,6 +321,8 @@ typedef struct nn_head
 	float	   *candidate;		/* [S, sum of the item features' widths] */
 	float	   *extra;			/* [S, C + F] */
 
+	float	   *query;			/* [rows, X] of the product term */
+
 	/* next_item */
 	float	   *column;			/* [J, E] */
 	float	   *column_bias;	/* [J] */
@@ -345,6 +347,12 @@ extern nn_status nn_binary_forward(const nn_run *run, int t, const nn_samples *s
 								   const nn_head *head, nn_task_acts *acts);
 extern void nn_binary_backward(const nn_samples *samples, const nn_head *head, const float *d_logit,
 							   float *d_out);
+
+/* The product term's own, from d_logit [S]: adds to d_candidate [S, X] and d_x
+ * [rows, R]; d_query [rows, X] is scratch. */
+extern nn_status nn_binary_product_backward(const nn_run *run, int t, const nn_samples *samples,
+											const nn_head *head, const float *d_logit, float *d_query,
+											float *d_candidate, float *d_x, nn_grad *grad);
 extern nn_status nn_rank_forward(const nn_run *run, int t, const nn_samples *samples,
 								 const nn_head *head, nn_task_acts *acts);
 extern void nn_rank_backward(const nn_run *run, int t, const nn_samples *samples, const nn_head *head,

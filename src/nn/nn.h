@@ -109,6 +109,7 @@ typedef struct nn_task
 	bool		repeat;			/* next_item: the repeat term (JSON "repeat") */
 	int			position;		/* binary, rank: buckets of the bias of places, 0: none */
 	float		pairwise;		/* binary, rank: share of the loss that compares pairs */
+	bool		product;		/* binary with a candidate: the product term (JSON "product") */
 } nn_task;
 
 /* How the states of a view's events become the first W numbers of r: pooling.c */
@@ -186,6 +187,7 @@ typedef struct nn_task_tensors
 	int			output_weight, output_bias;
 	int			intercept;
 	int			position;		/* [buckets] */
+	int			product_weight, product_bias;
 	int			query_weight, query_bias;
 	int			item_bias[NN_MAX_FEATURES];
 	int			repeat_recency; /* [recency_rows, recency] */
@@ -489,20 +491,22 @@ typedef struct nn_scorer
 	int			task;
 	nn_kind		kind;
 	int			width;			/* of the parts: nn_part_width */
+	int			first;			/* of what meets the first layer; the product term is behind it */
 	int			features;		/* F */
 	nn_fields	fields;			/* of the candidate; width X; source: the item feature */
 	int			inner;			/* width of `item` */
 	const float *item;			/* [X, inner] */
-	const float *second;		/* [inner, width], or NULL: inner is width */
-	const float *item_bias;		/* [width] */
-	const float *feature;		/* [F, width] */
+	const float *second;		/* [inner, first], or NULL: inner is first */
+	const float *item_bias;		/* [first] */
+	const float *feature;		/* [F, first] */
 	int			n_layer;		/* between the first and the output */
 	nn_scorer_layer layer[NN_MAX_LAYERS];
 	const float *output;		/* [width of the last layer], NULL: the first is the output */
 	float		output_bias;
 } nn_scorer;
 
-/* The first hidden layer where candidates or numbers join it, else the output's. */
+/* The first hidden layer, and the product term's X, where candidates or numbers
+ * join it, else the output's. */
 extern int	nn_part_width(const nn_config *config, int t);
 
 /* Memory is carved from the arena and must live as long as the scorer; as

@@ -101,6 +101,13 @@ add_task(nn_layout *layout, const nn_config *config, const nn_task *task, nn_tas
 		tensors->candidate_bias = add_tensor(layout, 1, 1, task->candidate_dim,
 											 "task.%s.candidate.bias", name);
 	}
+	if (task->product)
+	{
+		int			X = nn_candidate_width(config, task);
+
+		tensors->product_weight = add_tensor(layout, 2, X, config->R, "task.%s.product.weight", name);
+		tensors->product_bias = add_tensor(layout, 1, 1, X, "task.%s.product.bias", name);
+	}
 	width += nn_extra_width(task);
 	for (int k = 0; k < task->n_hidden; k++)
 	{
@@ -173,7 +180,7 @@ nn_layout_make(nn_layout *layout, const nn_config *config)
 			expected += task->repeat ? 4 : 2;
 		else
 			expected += 2 + 2 * task->n_hidden + (task->n_candidate > 0 ? 2 : 0) + (task->kind == NN_RANK) +
-				(task->position > 0);
+				(task->position > 0) + (task->product ? 2 : 0);
 	}
 
 	layout->first_table = layout->n;
@@ -285,6 +292,8 @@ init_task(const nn_config *config, const nn_layout *layout, int t, float *param,
 	}
 	if (task->n_candidate > 0)
 		fill_weight(layout, tensors->candidate_weight, param, state);
+	if (task->product)
+		fill_weight(layout, tensors->product_weight, param, state);
 	for (int k = 0; k < task->n_hidden; k++)
 		fill_weight(layout, tensors->hidden_weight[k], param, state);
 	fill_weight(layout, tensors->output_weight, param, state);

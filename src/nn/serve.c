@@ -8,6 +8,9 @@
  *
  *	hidden.0 [r ; Wc e + bc ; f] + b  =  (W_r r + b)  +  W_c (Wc e + bc)  +  W_f f
  *
+ * (behind it in both parts, with the product term: its query and e, which meet
+ * in a scalar product)
+ *
  * so that a request computes the first once, and each candidate, after a look
  * at its item's part, only the layers above.  There is nothing here that
  * nn_task_forward does not compute too; the tests compare the two.
@@ -32,13 +35,19 @@ has_parts(const nn_task *task)
 	return task->kind == NN_BINARY && (task->n_candidate > 0 || task->features > 0);
 }
 
+static int
+first_width(const nn_task *task)
+{
+	return task->n_hidden > 0 ? task->hidden[0] : 1;
+}
+
 int
 nn_part_width(const nn_config *config, int t)
 {
 	const nn_task *task = &config->task[t];
 
 	if (has_parts(task))
-		return task->n_hidden > 0 ? task->hidden[0] : 1;
+		return first_width(task) + (task->product ? nn_candidate_width(config, task) : 0);
 	return nn_output_width(config, task);
 }
 
@@ -73,7 +82,7 @@ make_item(const nn_run *run, int t, nn_arena *arena, nn_scorer *scorer)
 	const nn_task_tensors *tensors = &run->layout->task[t];
 	int			X = scorer->fields.width,
 				C = task->candidate_dim,
-				width = scorer->width,
+				width = scorer->first,
 				in = run->config->R + C + task->features;
 	const float *w = nn_param(run, first_weight(run, t)) + run->config->R;
 	const float *candidate = nn_param(run, tensors->candidate_weight);
@@ -118,20 +127,21 @@ nn_scorer_make(const nn_run *run, int t, nn_arena *arena, nn_scorer *scorer)
 	const nn_task_tensors *tensors = &run->layout->task[t];
 	int			C = task->n_candidate > 0 ? task->candidate_dim : 0;
 	int			in = run->config->R + C + task->features;
-	int			width = nn_part_width(run->config, t);
+	int			width = first_width(task);
 	float	   *feature,
 			   *rest[NN_MAX_LAYERS];
 
 	memset(scorer, 0, sizeof(*scorer));
 	scorer->task = t;
 	scorer->kind = task->kind;
-	scorer->width = width;
+	scorer->width = nn_part_width(run->config, t);
 	scorer->features = task->features;
 	if (task->kind == NN_RANK)
 		scorer->output_bias = *nn_param(run, tensors->intercept);
 	if (!has_parts(task))
 		return NN_OK;
 
+	scorer->first = width;
 	nn_candidate_fields(run->config, run->layout, task, &scorer->fields);
 	for (int k = 0; k < task->n_candidate; k++)
 		scorer->fields.source[k] = task->candidate[k];
@@ -176,9 +186,13 @@ nn_user_part(const nn_run *run, const nn_scorer *scorer, const float *vector,
 	{
 		int			in = (int) run->layout->tensor[first_weight(run, t)].cols;
 
-		memcpy(part, nn_param(run, first_bias(run, t)), scorer->width * sizeof(float));
-		return nn_product(run, NN_ABT, 1, scorer->width, run->config->R, vector, run->config->R,
-						  nn_param(run, first_weight(run, t)), in, true, part, scorer->width);
+		memcpy(part, nn_param(run, first_bias(run, t)), scorer->first * sizeof(float));
+		NN_TRY(nn_product(run, NN_ABT, 1, scorer->first, run->config->R, vector, run->config->R,
+						  nn_param(run, first_weight(run, t)), in, true, part, scorer->first));
+		if (!run->config->task[t].product)
+			return NN_OK;
+		return nn_dense_forward(run, run->layout->task[t].product_weight, run->layout->task[t].product_bias,
+								1, vector, part + scorer->first);
 	}
 
 	/* all of it depends on r alone; the numbers of a rank task come after */
@@ -206,11 +220,15 @@ nn_item_parts(const nn_run *run, const nn_scorer *scorer, int64_t n, const float
 {
 	int			X = scorer->fields.width,
 				inner = scorer->inner,
-				width = scorer->width;
+				width = scorer->first,
+				ld = scorer->width;
 	float	   *first = scorer->second ? scratch : part;
 
 	for (int64_t i = 0; i < n; i++)
-		memcpy(part + i * width, scorer->item_bias, width * sizeof(float));
+	{
+		memcpy(part + i * ld, scorer->item_bias, width * sizeof(float));
+		memcpy(part + i * ld + width, e + i * X, (ld - width) * sizeof(float));
+	}
 	if (scorer->second)
 		memset(scratch, 0, n * inner * sizeof(float));
 	if (n == 1)
@@ -220,10 +238,11 @@ nn_item_parts(const nn_run *run, const nn_scorer *scorer, int64_t n, const float
 			nn_vector_matrix(inner, width, first, scorer->second, part);
 		return NN_OK;
 	}
-	NN_TRY(nn_product(run, NN_AB, n, inner, X, e, X, scorer->item, inner, true, first, inner));
+	NN_TRY(nn_product(run, NN_AB, n, inner, X, e, X, scorer->item, inner, true, first,
+					  scorer->second ? inner : ld));
 	if (scorer->second)
 		NN_TRY(nn_product(run, NN_AB, n, width, inner, first, inner, scorer->second, width,
-						  true, part, width));
+						  true, part, ld));
 	return NN_OK;
 }
 
@@ -252,12 +271,15 @@ nn_score(const nn_scorer *scorer, const float *user, const float *item, const fl
 	int32_t		place[NN_MAX_WIDTH];
 	float	   *in = x[0],
 			   *out = x[1];
-	int			width = scorer->width;
+	int			width = scorer->first;
+	float		product = 0.0f;
 
 	if (scorer->kind == NN_RANK)
-		return nn_vector_dot(width, user, features) + scorer->output_bias;
+		return nn_vector_dot(scorer->width, user, features) + scorer->output_bias;
+	if (item && scorer->width > width)
+		product = nn_vector_dot(scorer->width - width, user + width, item + width);
 	if (scorer->output == NULL)
-		return user[0] + (item ? item[0] : 0) +
+		return product + user[0] + (item ? item[0] : 0) +
 			(scorer->features > 0 ? nn_vector_dot(scorer->features, features, scorer->feature) : 0);
 
 	memcpy(in, user, width * sizeof(float));
@@ -279,7 +301,7 @@ nn_score(const nn_scorer *scorer, const float *user, const float *item, const fl
 		in = out;
 		out = swap;
 	}
-	return nn_vector_dot(width, in, scorer->output) + scorer->output_bias;
+	return product + nn_vector_dot(width, in, scorer->output) + scorer->output_bias;
 }
 
 /* ------------------------------------------------------------------------

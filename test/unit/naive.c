@@ -340,7 +340,8 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 	int			width;
 	double		x[4 * WIDE],
 				y[4 * WIDE],
-				z;
+				z,
+				product = 0.0;
 
 	if (task->kind == NN_NEXT_ITEM)
 		return next_loss(n, t, s, r, out);
@@ -357,6 +358,12 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 		}
 		dense(n, tensors->candidate_weight, tensors->candidate_bias, e, x + at);
 		at += task->candidate_dim;
+		if (task->product)
+		{
+			dense(n, tensors->product_weight, tensors->product_bias, r, y);
+			for (int j = 0; j < in; j++)
+				product += y[j] * e[j];
+		}
 	}
 	for (int j = 0; j < task->features && task->kind != NN_RANK; j++)
 		x[at++] = samples->features[s * task->features + j];
@@ -378,7 +385,7 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 			memcpy(out->logit[t] + s * task->classes, y, task->classes * sizeof(double));
 		return log_sum_exp(task->classes, y) - y[samples->label_class[s]];
 	}
-	z = y[0];
+	z = y[0] + product;
 	if (task->kind == NN_RANK)
 	{
 		z = tensor(n, tensors->intercept)[0];

@@ -50,7 +50,7 @@ main(void)
 	static char text[300];
 	char		name[80];
 
-	plan(88);
+	plan(91);
 
 	/* what is derived */
 	GOOD("{" BASE "}", config.hidden == 5 && config.attention[0] == 6 && config.attention[1] == 4 && config.E == 5 &&
@@ -170,6 +170,9 @@ main(void)
 	bad(TASK("\"kind\": \"next_item\", \"hidden\": [2]"), "task \"t\": a next_item task takes no \"hidden\" or \"features\"");
 	bad(TASK("\"kind\": \"next_item\", \"features\": 1"), "task \"t\": a next_item task takes no \"hidden\" or \"features\"");
 	bad(TASK("\"kind\": \"binary\", \"repeat\": true"), "task \"t\": a binary task takes no \"repeat\"");
+	bad(TASK("\"kind\": \"multiclass\", \"classes\": 2, \"product\": true"), "task \"t\": a multiclass task takes no \"product\"");
+	bad(TASK("\"kind\": \"binary\", \"product\": true"), "task \"t\": \"product\" needs a \"candidate\"");
+	bad(TASK("\"kind\": \"binary\", \"product\": 4"), "\"product\" of task 1 must be true or false");
 	bad(TASK("\"kind\": \"next_item\", \"repeat\": true"), "task \"t\": \"repeat\" needs \"recency\" buckets");
 	bad(TASK("\"kind\": \"binary\", \"candidate\": [\"id\", \"shop\", \"id\"], \"candidate_dim\": 2"), "\"candidate\" of task \"t\" names \"id\" twice");
 	bad(TASK("\"kind\": \"binary\", \"candidate\": [\"id\", \"x\"], \"candidate_dim\": 2"), "\"candidate\" of task \"t\" names no item feature: \"x\"");

@@ -446,6 +446,14 @@ test_against_naive(void)
 	against_naive("attention without a bias of time",
 				  "{" SIZES ", \"recency_bias\": false, " ITEMS ", " GATES ", " TIME ", " WHO ", " REPEAT "}", 4, 0, NULL);
 	against_naive("nothing", "{" SIZES ", " ITEMS ", " PROPERTIES ", " TIME ", " WHO ", " TASKS "}", 0, 0, NULL);
+	against_naive("product terms, one without hidden layers, dropout",
+				  "{" SIZES ", " ITEMS ", " PROPERTIES ", " TIME ", " WHO ", \"tasks\": ["
+				  "{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"tag\", \"id\"], \"candidate_dim\": 4, \"hidden\": [5, 4], \"features\": 2, \"product\": true},"
+				  " {\"name\": \"follow\", \"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 2, \"product\": true, \"weight\": 0.7}]}",
+				  4, 0, &dropout);
+	against_naive("product term, summed items",
+				  "{" SIZES ", " ITEMS_SUM ", " PROPERTIES ", \"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"id\", \"tag\"], \"candidate_dim\": 4, \"hidden\": [3], \"product\": true}]}",
+				  4, 0, NULL);
 }
 
 /* ------------------------------------------------------------------------
@@ -927,7 +935,7 @@ test_choice(void)
 	ok(nn_kernels_use("auto") && strcmp(nn_kernels_name(), kernels[1]) == 0, "the best are the default");
 }
 
-#define PER_KERNEL 213
+#define PER_KERNEL 230
 #define OTHERS 93
 
 int

@@ -26,6 +26,9 @@ static const struct
 	{"one matrix for the item", "\"kind\": \"binary\", \"candidate\": [\"tag\", \"id\"], \"candidate_dim\": 40, \"hidden\": [29, 37]"},
 	{"two matrices for the item", "\"kind\": \"binary\", \"candidate\": [\"id\", \"kind\", \"tag\"], \"candidate_dim\": 2, \"hidden\": [50]"},
 	{"an item and numbers", "\"kind\": \"binary\", \"candidate\": [\"kind\"], \"candidate_dim\": 3, \"hidden\": [8, 19, 5, 7], \"features\": 3"},
+	{"a product term, one matrix", "\"kind\": \"binary\", \"candidate\": [\"tag\", \"id\"], \"candidate_dim\": 40, \"hidden\": [29, 37], \"product\": true"},
+	{"a product term, two matrices, numbers", "\"kind\": \"binary\", \"candidate\": [\"id\", \"kind\", \"tag\"], \"candidate_dim\": 2, \"hidden\": [50], \"features\": 3, \"product\": true"},
+	{"a product term, no hidden layer", "\"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 4, \"hidden\": [], \"product\": true"},
 	{"numbers alone", "\"kind\": \"binary\", \"features\": 2, \"hidden\": [17, 6]"},
 	{"no hidden layer", "\"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 4, \"features\": 2, \"hidden\": []"},
 	{"the user alone", "\"kind\": \"binary\", \"hidden\": [6]"},
@@ -176,7 +179,7 @@ main(void)
 	const char *kernels[NN_MAX_KERNELS];
 	int			n = nn_kernels_available(kernels);
 
-	plan((n - 1) * (6 * CASES + 2 * 4));
+	plan((n - 1) * (6 * CASES + 2 * 7));
 	for (int k = 1; k < n; k++)
 	{
 		(void) nn_kernels_use(kernels[k]);
