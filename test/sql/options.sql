@@ -65,6 +65,7 @@ SELECT k, o, r.* FROM (VALUES
 	('next_item', '{"where": {"knd": "buy"}}'), ('next_item', '{"where": {"price": "cheap"}}'), ('next_item', '{"where": []}'),
 	('binary', '{"hidden": [1, 2, 3, 4, 5]}'), ('binary', '{"hidden": [1025]}'), ('binary', '{"candidate": ["itm_id"]}'), ('binary', '{"candidate": [1]}'),
 	('binary', '{"candidate": ["price", "price"]}'), ('binary', '{"candidate": "price"}'), ('binary', '{"candidate_dim": 0}'), ('binary', '{"levels": 3}'),
+	('binary', '{"product": 8}'), ('multiclass', '{"product": true}'),
 	('binary', '{"user_column": "usr_id"}'), ('binary', '{"time_column": ""}'), ('binary', '{"time_column": "clicked"}'), ('binary', '{"weight_column": "t"}'),
 	('multiclass', '{"levels": 1}'), ('multiclass', '{"levels": 101}'), ('multiclass', '{"within": "knd"}'), ('multiclass', '{"within": "price"}'),
 	('multiclass', '{"user_column": "user_id"}'), ('multiclass', '{"within": 5}')
