@@ -105,7 +105,7 @@ SELECT isnt(shop.answers('label'), shop.answers('plain'), 'but three times one i
 SELECT dupn_create_model(name, events => 'shop.events', user_column => 'user_id', time_column => 't',
 	item_columns => '{item_id}', behavior_columns => '{action}',
 	options => '{"hidden": 4, "attention": [4, 4], "max_events": 4, "epochs": 12, "patience": 12, "refit": false, "holdout": "2024-01-06",
-		"batch_size": 64, "learning_rate": 0.01}')
+		"batch_size": 64, "learning_rate": 0.01, "calibrate": false}')
   FROM unnest('{unweighted,types,classes,nothing}'::text[]) name;
 SELECT dupn_add_task('unweighted', 'kind', 'multiclass', label => 'kind');
 SELECT dupn_add_task('types', 'kind', 'multiclass', label => 'kind', options => '{"type_weights": {"buy": 9}}');
