@@ -28,6 +28,7 @@
 #include "settings.h"
 #include "train/batches.h"
 #include "train/dataset.h"
+#include "train/estimate.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -56,20 +57,6 @@ PG_FUNCTION_INFO_V1(dupn_estimate);
 #define FEW_EVENTS		10000
 #define FEW_POSITIVES	200
 
-typedef struct Estimate
-{
-	const Model *model;
-	FeatureSet *set;
-	ReturnSetInfo *result;
-	double		events;
-	double		users;
-	double		items;
-	double		item_events;	/* events that have an item */
-	double		pairs;			/* events in the windows of all events */
-	double		samples[NN_MAX_TASKS];
-	int			classes[NN_MAX_TASKS];
-} Estimate;
-
 /* ---------------- output ---------------- */
 
 static void
@@ -85,8 +72,8 @@ add_row(Estimate *e, const char *quantity, double value, const char *unit, const
 	tuplestore_putvalues(e->result->setResult, e->result->setDesc, values, nulls);
 }
 
-static void
-warn(Estimate *e, const char *text)
+void
+estimate_warn(Estimate *e, const char *text)
 {
 	add_row(e, "warning", NAN, NULL, text);
 }
@@ -102,9 +89,8 @@ three_digits(double value)
 
 /* ---------------- counting ---------------- */
 
-/* One row of float8 columns; NULL is 0. */
-static void
-count(const char *sql, double *values, int n)
+void
+estimate_count(const char *sql, double *values, int n)
 {
 	MemoryContext old = CurrentMemoryContext;
 
@@ -124,8 +110,6 @@ count(const char *sql, double *values, int n)
 	MemoryContextSwitchTo(old);
 }
 
-#define CAST	"::pg_catalog.float8"
-
 static void
 count_events(Estimate *e)
 {
@@ -137,7 +121,7 @@ count_events(Estimate *e)
 	double		rows;
 
 	/* sum over a user's events of how many events of the window lie before each */
-	count(psprintf("SELECT pg_catalog.sum(n)" CAST ", pg_catalog.count(*)" CAST ", pg_catalog.max(n)" CAST ","
+	estimate_count(psprintf("SELECT pg_catalog.sum(n)" CAST ", pg_catalog.count(*)" CAST ", pg_catalog.max(n)" CAST ","
 				   " pg_catalog.sum(CASE WHEN n OPERATOR(pg_catalog.<=) %d"
 				   " THEN n" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) 2"
 				   " ELSE %d" CAST " OPERATOR(pg_catalog.*) (n OPERATOR(pg_catalog.-) %d OPERATOR(pg_catalog./) 2) END)"
@@ -152,9 +136,9 @@ count_events(Estimate *e)
 	add_row(e, "users", e->users, "users", e->users > 0 ?
 			psprintf("%.1f events each", e->events / e->users) : NULL);
 	if (e->users > 10 && v[2] > e->events / 10)
-		warn(e, psprintf("one user has %.0f %% of the events: a guest account or a robot?", 100 * v[2] / e->events));
+		estimate_warn(e, psprintf("one user has %.0f %% of the events: a guest account or a robot?", 100 * v[2] / e->events));
 
-	count(psprintf("SELECT pg_catalog.count(*)" CAST ", pg_catalog.count(DISTINCT %s)" CAST ","
+	estimate_count(psprintf("SELECT pg_catalog.count(*)" CAST ", pg_catalog.count(DISTINCT %s)" CAST ","
 				   " pg_catalog.count(*) FILTER (WHERE %s OPERATOR(pg_catalog.>) pg_catalog.now() AND pg_catalog.isfinite(%s))" CAST ","
 				   " CASE WHEN pg_catalog.min(%s) OPERATOR(pg_catalog.=) pg_catalog.max(%s) THEN 1 ELSE 0 END" CAST ","
 				   " pg_catalog.count(%s) FILTER (WHERE %s IS NOT NULL AND pg_catalog.isfinite(%s))" CAST
@@ -163,17 +147,17 @@ count_events(Estimate *e)
 	e->items = v[1];
 	e->item_events = v[4];
 	if (v[2] > 0)
-		warn(e, psprintf("%.0f events lie in the future; they count as the latest", v[2]));
+		estimate_warn(e, psprintf("%.0f events lie in the future; they count as the latest", v[2]));
 	if (e->events > 1 && v[3] != 0)
-		warn(e, "all events have the same time, so nothing comes before anything");
+		estimate_warn(e, "all events have the same time, so nothing comes before anything");
 	if (rows > e->events)
-		warn(e, psprintf("%.0f rows (%.1f %%) lack a user or a finite time and are not used",
+		estimate_warn(e, psprintf("%.0f rows (%.1f %%) lack a user or a finite time and are not used",
 						 rows - e->events, 100 * (rows - e->events) / rows));
 	if (e->events < FEW_EVENTS)
-		warn(e, psprintf("few events: below %d counting does as well as learning", FEW_EVENTS));
+		estimate_warn(e, psprintf("few events: below %d counting does as well as learning", FEW_EVENTS));
 	if (relations->catalog != NULL)
 	{
-		count(psprintf("SELECT pg_catalog.count(*)" CAST " FROM %s c", relations->catalog), v, 1);
+		estimate_count(psprintf("SELECT pg_catalog.count(*)" CAST " FROM %s c", relations->catalog), v, 1);
 		add_row(e, "items", Max(e->items, v[0]), "items", psprintf("%.0f of them in events", e->items));
 		e->items = Max(e->items, v[0]);
 	}
@@ -207,7 +191,7 @@ count_vocabularies(Estimate *e)
 					e->set->f[NN_ITEM][feature->shares].vocab : ID_FIRST;
 				continue;
 			}
-			count(psprintf("SELECT pg_catalog.count(*)" CAST " FROM (SELECT v FROM"
+			estimate_count(psprintf("SELECT pg_catalog.count(*)" CAST " FROM (SELECT v FROM"
 						   " (SELECT %s AS v FROM %s r) x WHERE v IS NOT NULL GROUP BY v"
 						   " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) " INT64_FORMAT ") y",
 						   feature->words[0] != '\0' ? psprintf("pg_catalog.unnest(%s)", words_sql(feature->words, column)) :
@@ -215,7 +199,7 @@ count_vocabularies(Estimate *e)
 						   feature->source == FROM_EVENTS ? feature->min_count : 1), &n, 1);
 			feature->vocab = ID_FIRST + (int64) n;
 			if (g == NN_PROPERTY && f == 0 && n < 2)
-				warn(e, psprintf("\"%s\" has one value only: it says nothing", feature->name));
+				estimate_warn(e, psprintf("\"%s\" has one value only: it says nothing", feature->name));
 		}
 	if (e->set->n[NN_PROPERTY] > 0 && e->set->f[NN_PROPERTY][0].source == FROM_EVENTS)
 		e->set->types = (int) Min(e->set->f[NN_PROPERTY][0].vocab, INT_MAX);
@@ -267,9 +251,8 @@ append_where(StringInfo sql, const FeatureSet *set, Jsonb *where)
 			}
 }
 
-/* The events, joined with the catalog where features come from there. */
-static char *
-stream(const Estimate *e)
+char *
+estimate_stream(const Estimate *e)
 {
 	const Relations *relations = &e->model->relations;
 	StringInfoData sql;
@@ -291,9 +274,8 @@ stream(const Estimate *e)
 	return sql.data;
 }
 
-/* A time column as a timestamptz, whatever its type. */
-static char *
-moment_of(const Estimate *e, const char *relation, const char *alias, const char *column)
+char *
+estimate_moment(const Estimate *e, const char *relation, const char *alias, const char *column)
 {
 	Oid			type = getBaseType(column_type(relation_oid(relation), relation, column));
 	char	   *value = psprintf("%s.%s", alias, quote_identifier(column));
@@ -302,18 +284,17 @@ moment_of(const Estimate *e, const char *relation, const char *alias, const char
 		psprintf("pg_catalog.timezone(%s, %s::pg_catalog.timestamp)", quote_literal_cstr(e->model->timezone), value);
 }
 
-/* Samples whose labels are known. */
-static void
-append_settled(StringInfo sql, const Estimate *e, const ModelTask *task)
+void
+estimate_settled(StringInfo sql, const Estimate *e, const ModelTask *task)
 {
 	const Relations *relations = &e->model->relations;
 
 	if (task->options.matures > 0)
 		appendStringInfo(sql, " AND %s OPERATOR(pg_catalog.<=) (SELECT pg_catalog.max(%s) FILTER (WHERE pg_catalog.isfinite(v.%s))"
 						 " OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => %.6f) FROM %s v)",
-						 moment_of(e, task->samples, "e",
+						 estimate_moment(e, task->samples, "e",
 								   task->options.time_column ? task->options.time_column : relations->time_column),
-						 moment_of(e, relations->events, "v", relations->time_column),
+						 estimate_moment(e, relations->events, "v", relations->time_column),
 						 quote_identifier(relations->time_column),
 						 (double) task->options.matures / USECS_PER_SEC, relations->events);
 }
@@ -329,11 +310,11 @@ count_positives(Estimate *e, const ModelTask *task)
 		return n;
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT pg_catalog.count(e.%s)" CAST " FROM %s WHERE true",
-					 quote_identifier(e->model->relations.item_key), stream(e));
+					 quote_identifier(e->model->relations.item_key), estimate_stream(e));
 	append_where(&sql, e->set, task->options.where);
-	count(sql.data, &n, 1);
+	estimate_count(sql.data, &n, 1);
 	if (n == 0)
-		warn(e, psprintf("task \"%s\": no event fits its \"where\"", task->name));
+		estimate_warn(e, psprintf("task \"%s\": no event fits its \"where\"", task->name));
 	return n;
 }
 
@@ -360,8 +341,8 @@ count_binary(Estimate *e, const ModelTask *task, const char *label, Oid label_ty
 							 boolean ? "false" : label,
 							 boolean ? "" : CAST " OPERATOR(pg_catalog.<>) ALL ('{0,1}'::pg_catalog.float8[])");
 		appendStringInfo(&sql, " FROM %s e WHERE true", task->samples);
-		append_settled(&sql, e, task);
-		count(sql.data, v, 3);
+		estimate_settled(&sql, e, task);
+		estimate_count(sql.data, v, 3);
 	}
 	v[0] += task->options.negatives * v[1];
 	add_row(e, psprintf("samples of %s", task->name), v[0], "rows", v[0] > 0 ?
@@ -369,11 +350,11 @@ count_binary(Estimate *e, const ModelTask *task, const char *label, Oid label_ty
 					 task->options.negatives > 0 ? psprintf(", %d drawn beside each", task->options.negatives) : "") : NULL);
 	add_row(e, psprintf("positives of %s", task->name), v[1], "rows", NULL);
 	if (v[2] > 0)
-		warn(e, psprintf("task \"%s\": %.0f labels are neither 0 nor 1, so training will fail", task->name, v[2]));
+		estimate_warn(e, psprintf("task \"%s\": %.0f labels are neither 0 nor 1, so training will fail", task->name, v[2]));
 	if (v[1] == 0 || v[1] == v[0])
-		warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
+		estimate_warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
 	else if (Min(v[1], v[0] - v[1]) < FEW_POSITIVES)
-		warn(e, psprintf("task \"%s\": fewer than %d rows of one of the two labels", task->name, FEW_POSITIVES));
+		estimate_warn(e, psprintf("task \"%s\": fewer than %d rows of one of the two labels", task->name, FEW_POSITIVES));
 	return v[0];
 }
 
@@ -403,14 +384,14 @@ count_task(Estimate *e, int t)
 	else if (task->kind == NN_MULTICLASS)
 	{
 		appendStringInfo(&sql, "SELECT pg_catalog.count(%s)" CAST ", pg_catalog.count(DISTINCT %s)" CAST " FROM %s WHERE true",
-						 label, label, task->samples ? psprintf("%s e", task->samples) : stream(e));
-		append_settled(&sql, e, task);
+						 label, label, task->samples ? psprintf("%s e", task->samples) : estimate_stream(e));
+		estimate_settled(&sql, e, task);
 		if (task->options.where != NULL)
 			append_where(&sql, e->set, task->options.where);
-		count(sql.data, v, 2);
+		estimate_count(sql.data, v, 2);
 		add_row(e, samples, v[0], "rows", psprintf("%.0f different values of %s", v[1], task->label));
 		if (v[1] < 2)
-			warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
+			estimate_warn(e, psprintf("task \"%s\": the label is always the same, there is nothing to learn", task->name));
 		e->classes[t] = (int) Max(2, type_use(label_type) == TYPE_NUMBER || task->options.within ?
 								  task->options.levels : Min(v[1], MOST_CLASSES));
 	}
@@ -420,6 +401,7 @@ count_task(Estimate *e, int t)
 		add_row(e, samples, v[0], "events", NULL);
 	}
 	e->samples[t] = v[0];
+	estimate_leaks(e, t);
 }
 
 /* ---------------- cost ---------------- */
@@ -654,9 +636,9 @@ dupn_estimate(PG_FUNCTION_ARGS)
 		count_task(&e, t);
 	add_cost(&e);
 	if (e.model->n_tasks == 0)
-		warn(&e, "the model has no task yet: add one with dupn_add_task");
+		estimate_warn(&e, "the model has no task yet: add one with dupn_add_task");
 	index = missing_event_index(e.model);
 	if (index != NULL)
-		warn(&e, psprintf("without this index each vector reads the whole table: %s", index));
+		estimate_warn(&e, psprintf("without this index each vector reads the whole table: %s", index));
 	return (Datum) 0;
 }

@@ -12,6 +12,7 @@
  *	  samples.c		which moments each task trains and is judged on
  *	  weights.c		what labels and behaviour types weigh in the loss
  *	  negatives.c, sampler.c	unseen items beside a positive
+ *	  leak.c		do samples see what came of them?
  *	  batches.c, softmax.c	from moments to batches for the network
  *	  start.c		start values that are counted
  *	  trainer.c		a training from beginning to end
@@ -24,7 +25,7 @@
  *	  metrics.c		metrics with intervals, made by resample.c
  *	  baseline.c	what a GROUP BY would have said on the same split
  *	  publish.c		a trained network becomes a version
- *	  estimate.c	dupn_estimate
+ *	  estimate.c	dupn_estimate; with estimate_leak.c
  *	  refresh.c		stored vectors of all users, brought up to date
  *	  target.c		the user's table that holds them
  *

@@ -18,6 +18,7 @@
 #include "settings.h"
 #include "train/dataset.h"
 #include "train/job.h"
+#include "train/leak.h"
 #include "train/start.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -201,6 +202,7 @@ trainer_make(Job *job, const Model *model, const ModelImage *base)
 	trainer->data = dataset_load(job, model, base);
 	trainer->moments = moments_make(trainer->data);
 	make_network(trainer);
+	leaks_note(trainer->data, trainer->moments, trainer->config);
 	return trainer;
 }
 
