@@ -36,11 +36,64 @@ options_argument(FunctionCallInfo fcinfo, int n)
 	return options;
 }
 
+/* An argument that is an option, too: a text, or a list of them. */
+static Jsonb *
+put_option(Jsonb *options, const char *name, char **texts, int n, bool list)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value = {.type = jbvString,.val.string = {.val = unconstify(char *, name),.len = strlen(name)}};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue(&state, WJB_KEY, &value);
+	if (list)
+		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		value.val.string.val = texts[i];
+		value.val.string.len = strlen(texts[i]);
+		pushJsonbValue(&state, list ? WJB_ELEM : WJB_VALUE, &value);
+	}
+	if (list)
+		pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return jsonb_object_merge(options, JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static char **
+texts_argument(FunctionCallInfo fcinfo, int argument, const char *what, int *n)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	char	  **texts;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, n);
+	texts = palloc(sizeof(char *) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("\"%s\" must not contain nulls", what)));
+		texts[i] = TextDatumGetCString(elements[i]);
+	}
+	return texts;
+}
+
+/* (model, options, tasks, mode) */
 PGDLLEXPORT Datum
 dupn_train(PG_FUNCTION_ARGS)
 {
 	Jsonb	   *options = options_argument(fcinfo, 1);
+	char	   *mode = text_argument(fcinfo, 3);
 
+	if (!PG_ARGISNULL(2))
+	{
+		int			n;
+		char	  **tasks = texts_argument(fcinfo, 2, "tasks", &n);
+
+		options = put_option(options, "tasks", tasks, n, true);
+	}
+	if (mode != NULL)
+		options = put_option(options, "mode", &mode, 1, false);
 	PG_RETURN_INT64(job_enqueue(model_get(text_argument(fcinfo, 0)), "train", options));
 }
 
@@ -52,16 +105,7 @@ dupn_refresh(PG_FUNCTION_ARGS)
 	char	   *target = text_argument(fcinfo, 1);
 
 	if (target != NULL)
-	{
-		JsonbParseState *state = NULL;
-		JsonbValue	key = {.type = jbvString,.val.string = {.val = "target",.len = 6}};
-		JsonbValue	value = {.type = jbvString,.val.string = {.val = target,.len = strlen(target)}};
-
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		pushJsonbValue(&state, WJB_KEY, &key);
-		pushJsonbValue(&state, WJB_VALUE, &value);
-		options = jsonb_object_merge(options, JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-	}
+		options = put_option(options, "target", &target, 1, false);
 	PG_RETURN_INT64(job_enqueue(model_get(text_argument(fcinfo, 0)), "refresh", options));
 }
 

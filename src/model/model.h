@@ -367,9 +367,11 @@ typedef struct VersionFacts
 
 /*
  * A new version of a model in state "building", noted in the job's row: its
- * number.  For jobs: a transaction of its own, so call it outside of one.
+ * number.  mode: how it was trained; parent: the version that it started from,
+ * 0: none.  For jobs: a transaction of its own, so call it outside of one.
  */
-extern int32 version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options);
+extern int32 version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options,
+							const char *mode, int32 parent);
 
 /*
  * Make a stored version "ready" with its facts and, if asked, let it serve.

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * options.c
- *	  Options of a model, of a task, of a refresh and of an evaluation: one table each
+ *	  Options of a model, of a task and of jobs: one table each
  *
  * A row of a table says where a value goes, what it may be, what it is when
  * it is not given, and in one line what it means; the line is the hint of
@@ -138,6 +138,19 @@ static const Option task_table[] = {
 	{"matures", OPTION_INTERVAL, "how long after a sample its label is known", AT(matures), .max = 1e4, FOR(SAMPLES)},
 };
 
+const char *const train_mode_name[] = {"full", "alone", "head", "finetune"};
+
+#undef AT
+#undef COUNT
+#define AT(field)	.offset = offsetof(TrainOptions, field)
+#define COUNT(field) .count = offsetof(TrainOptions, field)
+
+static const Option train_table[] = {
+	{"mode", OPTION_CHOICE, "all tasks from nothing, some alone, heads on a frozen version, or everything on from a version", AT(mode), TRAIN_FULL, .word = {"full", "alone", "head", "finetune"}},
+	{"tasks", OPTION_NAMES, "the tasks that a training is about", AT(tasks), -1, .min_entries = 1, .max_entries = NN_MAX_TASKS, COUNT(n_tasks)},
+	{"version", OPTION_INT, "the version that a training starts from, 0 for the published one", AT(version), 0, 0, INT_MAX},
+};
+
 #undef AT
 #define AT(field)	.offset = offsetof(RefreshOptions, field)
 
@@ -242,7 +255,7 @@ list_value(const Option *option, void *base, const JsonbValue *value)
 		wanted = psprintf("an array of %d whole numbers", option->max_entries);
 	else
 		wanted = psprintf("an array of %d to %d %s", option->min_entries, option->max_entries,
-						  names ? "column names" : "whole numbers");
+						  names ? "names" : "whole numbers");
 	if (array == NULL || !JsonContainerIsArray(array) || JsonContainerIsScalar(array))
 		wrong_type(option, wanted);
 	n = JsonContainerSize(array);
@@ -587,6 +600,42 @@ evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb)
 {
 	memset(options, 0, sizeof(*options));
 	parse(evaluate_table, lengthof(evaluate_table), options, jsonb, NULL);
+}
+
+/* Those pairs of an object whose keys a table has, or those whose keys it lacks. */
+static Jsonb *
+select_pairs(Jsonb *object, const Option *table, int n, bool in_table)
+{
+	JsonbParseState *state = NULL;
+	int			n_names;
+	char	  **names = jsonb_object_names(object, &n_names);
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < n_names; i++)
+	{
+		int			length = strlen(names[i]);
+		JsonbValue	key = {.type = jbvString};
+		bool		found = false;
+
+		for (int k = 0; k < n && !found; k++)
+			found = strcmp(table[k].name, names[i]) == 0;
+		if (found != in_table)
+			continue;
+		key.val.string.val = names[i];
+		key.val.string.len = length;
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, getKeyJsonValueFromContainer(&object->root, names[i], length, NULL));
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+Jsonb *
+train_options_parse(TrainOptions *options, Jsonb *jsonb)
+{
+	memset(options, 0, sizeof(*options));
+	parse(train_table, lengthof(train_table), options,
+		  select_pairs(jsonb, train_table, lengthof(train_table), true), NULL);
+	return select_pairs(jsonb, train_table, lengthof(train_table), false);
 }
 
 /* ---------------- jsonb ---------------- */

@@ -110,6 +110,25 @@ typedef struct TaskOptions
 	int64		matures;		/* microseconds until a sample's label is known */
 } TaskOptions;
 
+typedef enum TrainMode
+{
+	TRAIN_FULL,					/* all tasks from nothing */
+	TRAIN_ALONE,				/* some tasks from nothing, in a network of their own */
+	TRAIN_HEAD,					/* some tasks' heads on the frozen network of a version */
+	TRAIN_FINETUNE				/* everything, from a version's weights */
+} TrainMode;
+
+extern const char *const train_mode_name[TRAIN_FINETUNE + 1];
+
+/* Of a training alone; the others that it takes are the model's. */
+typedef struct TrainOptions
+{
+	TrainMode	mode;
+	char	  **tasks;			/* those it is about */
+	int			n_tasks;		/* -1: not given */
+	int			version;		/* it starts from, 0: the published one */
+} TrainOptions;
+
 typedef struct RefreshOptions
 {
 	char	   *target;			/* the table that is written, or NULL */
@@ -142,6 +161,9 @@ extern void model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *ki
 extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb);
 extern void refresh_options_parse(RefreshOptions *options, Jsonb *jsonb);
 extern void evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb);
+
+/* Returns the options that are the model's, which are not looked at. */
+extern Jsonb *train_options_parse(TrainOptions *options, Jsonb *jsonb);
 
 /* The keys of an object. */
 extern char **jsonb_object_names(Jsonb *object, int *n);

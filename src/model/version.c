@@ -17,12 +17,14 @@
 #include "utils/timestamp.h"
 
 int32
-version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options)
+version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options, const char *mode,
+			   int32 parent)
 {
-	Oid			types[] = {INT4OID, INT8OID, INT8OID, INT4OID, JSONBOID};
+	Oid			types[] = {INT4OID, INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, INT4OID};
 	Datum		values[] = {Int32GetDatum(model_id), Int64GetDatum(job_id), Int64GetDatum(seed),
-		Int32GetDatum(workers),
-	options ? JsonbPGetDatum(options) : (Datum) 0};
+		Int32GetDatum(workers), options ? JsonbPGetDatum(options) : (Datum) 0,
+	CStringGetTextDatum(mode), Int32GetDatum(parent)};
+	char		nulls[] = {' ', ' ', ' ', ' ', options ? ' ' : 'n', ' ', parent ? ' ' : 'n'};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum		version;
 	bool		isnull;
@@ -30,9 +32,9 @@ version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *opt
 	StartTransactionCommand();
 	if (state_execute("WITH m AS (UPDATE _dupn.model SET last_version = last_version OPERATOR(pg_catalog.+) 1"
 					  " WHERE model_id OPERATOR(pg_catalog.=) $1 RETURNING last_version)"
-					  " INSERT INTO _dupn.version (model_id, version, state, job_id, seed, workers, options)"
-					  " SELECT $1, last_version, 'building', $2, $3, $4, $5 FROM m RETURNING version",
-					  5, types, values, options ? NULL : "    n", &version, &isnull) == 0)
+					  " INSERT INTO _dupn.version (model_id, version, state, job_id, seed, workers, options, mode, parent)"
+					  " SELECT $1, last_version, 'building', $2, $3, $4, $5, $6, $7 FROM m RETURNING version",
+					  7, types, values, nulls, &version, &isnull) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the model has been dropped")));

@@ -9,16 +9,19 @@
 
 #include "hint.h"
 #include "train/refresh.h"
+#include "train/transfer.h"
 
 static Jsonb *
 train_check(Model *model, Jsonb *options)
 {
+	Transfer	transfer;
+
 	if (model->n_tasks == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("model \"%s\" has no task", model->name),
 				 errhint("Say what is to be predicted with dupn_add_task.")));
-	job_apply_options(model, options);
+	transfer_plan(&transfer, model, options, NULL);
 	return options;
 }
 

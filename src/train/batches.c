@@ -51,6 +51,10 @@ struct Batches
 	Column	   *stretch;		/* of the plan */
 	bool		one_each;		/* a sequence per view: prefixes share nothing */
 
+	const Vectors *train;		/* user vectors that are known, or NULL */
+	const Vectors *served;
+	Array		given;			/* those of a batch */
+
 	bool		all_items;
 	Softmax		softmax;
 	Negatives  *negatives[NN_MAX_TASKS];	/* or NULL */
@@ -122,7 +126,7 @@ batches_plan(Batches *batches, int splits, int most, bool all_items)
 		int64		start = stretch_start(batches, &batches->data->users[moment->user], moment->end);
 		bool		wanted = (splits & (1 << moment->split)) != 0;
 
-		if (open.n > 0 && (!wanted || user != moment->user || open.start != start || open.n >= most))
+		if (open.n > 0 && (!wanted || batches->train || user != moment->user || open.start != start || open.n >= most))
 		{
 			column_append(batches->stretch, &open, 1);
 			open.n = 0;
@@ -165,6 +169,7 @@ batches_most_views(const Batches *batches, int wanted, bool served)
 static void
 samples_reset(Batches *batches)
 {
+	batches->given.n = 0;
 	for (int t = 0; t < batches->config->n_task; t++)
 	{
 		TaskSamples *s = &batches->task[t];
@@ -385,7 +390,8 @@ push_moment(Batches *batches, const Moment *moment, int view, TimestampTz now, c
 {
 	for (int t = 0; t < batches->config->n_task; t++)
 	{
-		if (moment->task >= 0 ? moment->task != t : !task_from_events(&batches->data->model->task[t]))
+		if (!batches->moments->wanted[t] ||
+			(moment->task >= 0 ? moment->task != t : !task_from_events(&batches->data->model->task[t])))
 			continue;
 		if (moment->task >= 0)
 			push_rows(batches, t, moment, view);
@@ -412,6 +418,8 @@ static nn_batch *
 samples_finish(Batches *batches, Columns *columns, bool has_log_q)
 {
 	nn_batch   *batch = batch_finish(batches->builder);
+
+	batch->vector = batches->given.n > 0 ? (const float *) batches->given.data : NULL;
 
 	for (int t = 0; t < batches->config->n_task; t++)
 	{
@@ -471,6 +479,51 @@ draw_now(const Batches *batches, const Moment *moment, uint64 *random)
 	return moment->time - (int64) (nn_random_uniform(random) * (double) (moment->time - last));
 }
 
+/* The views of a stretch, with their samples unless columns is NULL; nows, unless NULL, gets their times. */
+static void
+push_stretch(Batches *batches, const Stretch *stretch, uint64 *random, const IdDropout *dropout,
+			 const Columns *columns, TimestampTz *nows)
+{
+	const Dataset *data = batches->data;
+
+	if (!batches->one_each)
+		batch_add_sequence(batches->builder, data->events, stretch->start, stretch->length, 0, dropout);
+	for (int k = 0; k < stretch->n; k++)
+	{
+		const Moment *moment = &batches->moments->moment[stretch->first + k];
+		TimestampTz now = draw_now(batches, moment, random);
+		int			length = (int) (moment->end - stretch->start);
+		int			view;
+
+		if (batches->one_each)
+		{
+			const User *user = &data->users[moment->user];
+			int64		start = event_window(data->events, data->set, user->start, moment->end,
+											 now, &length);
+
+			batch_add_sequence(batches->builder, data->events, start, length, now, dropout);
+		}
+		view = push_view(batches, moment, length, now, dropout);
+		if (columns)
+			push_moment(batches, moment, view, now, columns);
+		if (nows)
+			nows[k] = now;
+	}
+}
+
+/* A moment whose user vector is known: a view of no events. */
+static void
+push_given(Batches *batches, const Vectors *vectors, int64 m, const Columns *columns)
+{
+	const Moment *moment = &batches->moments->moment[m];
+	size_t		width = sizeof(float) * batches->config->R;
+	TimestampTz now;
+	const float *vector = vectors_find(vectors, m, &now);
+
+	memcpy(array_next(batches->context, &batches->given, width), vector, width);
+	push_moment(batches, moment, batch_add_view(batches->builder, 0, now, NULL, NULL, NULL), now, columns);
+}
+
 nn_batch *
 batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random)
 {
@@ -487,29 +540,13 @@ batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random)
 	samples_reset(batches);
 	if (batches->softmax.sampled)
 		softmax_draw(&batches->softmax, random);
+	if (batches->train)
+		batch_add_sequence(batches->builder, data->events, 0, 0, 0, NULL);
 	for (int i = 0; i < n; i++)
-	{
-		const Stretch *stretch = &stretches[i];
-
-		if (!batches->one_each)
-			batch_add_sequence(batches->builder, data->events, stretch->start, stretch->length, 0, &dropout);
-		for (int k = 0; k < stretch->n; k++)
-		{
-			const Moment *moment = &batches->moments->moment[stretch->first + k];
-			TimestampTz now = draw_now(batches, moment, random);
-			int			length = (int) (moment->end - stretch->start);
-
-			if (batches->one_each)
-			{
-				const User *user = &data->users[moment->user];
-				int64		start = event_window(data->events, data->set, user->start, moment->end,
-												 now, &length);
-
-				batch_add_sequence(batches->builder, data->events, start, length, now, &dropout);
-			}
-			push_moment(batches, moment, push_view(batches, moment, length, now, &dropout), now, columns);
-		}
-	}
+		if (batches->train)
+			push_given(batches, batches->train, stretches[i].first, columns);
+		else
+			push_stretch(batches, &stretches[i], random, &dropout, columns, NULL);
 	if (batches->softmax.sampled)
 		softmax_gather(&batches->softmax, columns);
 	batch = samples_finish(batches, columns, batches->softmax.sampled);
@@ -532,7 +569,11 @@ batches_served(Batches *batches, const int64 *moments, int n)
 	batches->random = NULL;
 	batch_reset(batches->builder);
 	samples_reset(batches);
-	for (int i = 0; i < n; i++)
+	if (batches->served)
+		batch_add_sequence(batches->builder, data->events, 0, 0, 0, NULL);
+	for (int i = 0; i < n && batches->served; i++)
+		push_given(batches, batches->served, moments[i], &batches->softmax.all);
+	for (int i = 0; i < n && !batches->served; i++)
 	{
 		const Moment *moment = &batches->moments->moment[moments[i]];
 		const User *user = &data->users[moment->user];
@@ -545,4 +586,30 @@ batches_served(Batches *batches, const int64 *moments, int n)
 					&batches->softmax.all);
 	}
 	return samples_finish(batches, &batches->softmax.all, false);
+}
+
+nn_batch *
+batches_views(Batches *batches, const Stretch *stretches, int n, uint64 *random, TimestampTz *now)
+{
+	batch_reset(batches->builder);
+	samples_reset(batches);
+	for (int i = 0; i < n; i++)
+	{
+		push_stretch(batches, &stretches[i], random, NULL, NULL, now);
+		now += stretches[i].n;
+	}
+	return samples_finish(batches, &batches->softmax.all, false);
+}
+
+int64
+batches_stretch_events(const Batches *batches, const Stretch *stretch)
+{
+	return (int64) stretch->length * (batches->one_each ? stretch->n : 1);
+}
+
+void
+batches_give(Batches *batches, const Vectors *train, const Vectors *served)
+{
+	batches->train = train;
+	batches->served = served;
 }

@@ -168,7 +168,8 @@ fill_untrained_rows(Trainer *trainer)
 
 		for (int row = 0; row < 2; row++)
 		{
-			if (trainer->steps->trained[row][i - trainer->layout->first_table] || tensor->rows <= ID_FIRST)
+			if (trainer->steps->trained[row][i - trainer->layout->first_table] || tensor->rows <= ID_FIRST ||
+				tensor->frozen)
 				continue;
 			for (int64 c = 0; c < tensor->cols; c++)
 			{

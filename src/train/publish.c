@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "train/trainer.h"
+#include "train/transfer.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -240,7 +240,9 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	collect_pieces(trainer, &pieces);
 	metadata = make_metadata(trainer);
 	version = version_create(model->id, trainer->job->id, model->options.seed,
-							 trainer->steps->workers, model->options_json);
+							 trainer->steps->workers, model->options_json,
+							 train_mode_name[trainer->transfer->mode],
+							 trainer->data->base ? trainer->data->base->version : 0);
 	image_store(model->id, version, metadata, pieces.piece, pieces.n, job_check);
 
 	/* the mapped copy is there before anybody asks for it */

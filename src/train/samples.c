@@ -108,7 +108,7 @@ same_context(const Dataset *data, int task, int64 a, int64 b)
 
 /* The user's event moments: every boundary between instants, the empty history included. */
 static void
-add_event_moments(const Dataset *data, int32 u, UserMoments *moments)
+add_event_moments(const Dataset *data, int32 u, const bool *wanted, UserMoments *moments)
 {
 	const User *user = &data->users[u];
 	const TimestampTz *time = data->events->time;
@@ -120,7 +120,7 @@ add_event_moments(const Dataset *data, int32 u, UserMoments *moments)
 
 		for (next = begin; next < end && time[next] == time[begin]; next++)
 			for (int t = 0; t < data->model->n_tasks && !any; t++)
-				any = task_from_events(&data->model->task[t]) && event_is_judged(data, t, next);
+				any = wanted[t] && task_from_events(&data->model->task[t]) && event_is_judged(data, t, next);
 		if (any)
 			add_moment(moments, (Moment) {.user = u, .time = time[begin], .end = begin, .task = -1,
 					   .target = begin, .n_target = (int32) (next - begin)});
@@ -219,15 +219,15 @@ walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *mo
 	bool		from_events = false;
 
 	for (int t = 0; t < model->n_tasks; t++)
-		from_events |= task_from_events(&model->task[t]);
+		from_events |= moments->wanted[t] && task_from_events(&model->task[t]);
 	memset(moments->count, 0, sizeof(moments->count));
 	for (int32 u = 0; u < data->n_users; u++)
 	{
 		found.n = 0;
 		if (from_events)
-			add_event_moments(data, u, &found);
+			add_event_moments(data, u, moments->wanted, &found);
 		for (int t = 0; t < model->n_tasks; t++)
-			if (!task_from_events(&model->task[t]))
+			if (moments->wanted[t] && !task_from_events(&model->task[t]))
 				add_row_moments(data, t, u, &at[t], &found);
 		if (model->n_tasks > 1)
 			qsort(found.moment, found.n, sizeof(Moment), compare_moments);
@@ -241,7 +241,8 @@ walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *mo
 			if (share < 1 && (double) moment_hash(data, moment) / (double) PG_UINT64_MAX >= share)
 				moment->split = SPLIT_SPARE;
 			for (int t = 0; t < model->n_tasks; t++)
-				moments->count[moment->split][t] += moment_samples(data, moment, t);
+				if (moments->wanted[t])
+					moments->count[moment->split][t] += moment_samples(data, moment, t);
 			if (column && of[moment->split])
 			{
 				int64		at = column->n + i;
@@ -259,7 +260,7 @@ walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *mo
 }
 
 Moments *
-moments_make(const Dataset *data)
+moments_make(const Dataset *data, const bool *wanted)
 {
 	const Model *model = data->model;
 	Moments    *moments = MemoryContextAllocZero(data->context, sizeof(Moments));
@@ -269,7 +270,9 @@ moments_make(const Dataset *data)
 	Column	   *of[SPLIT_SPARE + 1] = {NULL};
 
 	for (int t = 0; t < model->n_tasks; t++)
-		if (model->task[t].kind == NN_NEXT_ITEM)
+		moments->wanted[t] = wanted == NULL || wanted[t];
+	for (int t = 0; t < model->n_tasks; t++)
+		if (moments->wanted[t] && model->task[t].kind == NN_NEXT_ITEM)
 			most[SPLIT_STOP] = Min(most[SPLIT_STOP], Max(500, STOP_SCORES / (double) Max(data->catalogue.n, 1)));
 	for (int split = 0; split <= SPLIT_SPARE; split++)
 		for (int t = 0; t <= NN_MAX_TASKS; t++)
@@ -297,7 +300,7 @@ moments_make(const Dataset *data)
 	moments->n = column->n;
 	job_spilled(column_memory_spilled(data->memory));
 	for (int t = 0; t < model->n_tasks; t++)
-		if (moments->count[SPLIT_TRAIN][t] == 0 && !data->evaluated)
+		if (moments->wanted[t] && moments->count[SPLIT_TRAIN][t] == 0 && !data->evaluated)
 			ereport(ERROR,
 					(errcode(ERRCODE_NO_DATA_FOUND),
 					 errmsg("task \"%s\" has no samples before the hold-out", model->task[t].name),

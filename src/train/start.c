@@ -184,7 +184,9 @@ start_values(const Dataset *data, const Moments *moments, const nn_config *confi
 	{
 		int64		n_known;
 
-		if (config->task[t].kind != NN_NEXT_ITEM)
+		/* what a version has is its own */
+		if (config->task[t].kind != NN_NEXT_ITEM ||
+			(data->base && image_find_task(data->base, config->task[t].name) >= 0))
 			continue;
 		n_known = start_item_bias(data, layout, t, param);
 		if (n_known > 0 && layout->task[t].repeat_recency >= 0)

@@ -227,9 +227,11 @@ typedef struct Moments
 	int64		count[4][NN_MAX_TASKS]; /* samples per split and task */
 	int64		n_of[4];		/* moments of STOP and REPORT, which are few, and */
 	const int64 *of[4];			/* where they are; of the other splits NULL */
+	bool		wanted[NN_MAX_TASKS];	/* tasks that these are moments of */
 } Moments;
 
-extern Moments *moments_make(const Dataset *data);
+/* Those of the tasks of the model that are wanted [n_tasks]; NULL: of all. */
+extern Moments *moments_make(const Dataset *data, const bool *wanted);
 
 /*
  * The moment that a vector is computed for: events at it and after are not

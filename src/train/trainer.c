@@ -20,6 +20,7 @@
 #include "train/job.h"
 #include "train/leak.h"
 #include "train/start.h"
+#include "train/transfer.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
@@ -141,6 +142,7 @@ make_network(Trainer *trainer)
 		trainer->calibration[t][0] = 1;
 	}
 
+	transfer_freeze(trainer->transfer, trainer->config, trainer->layout);
 	floats = trainer->layout->floats;
 	optimizer = (nn_optimizer) {.kind = options->optimizer, .learning_rate = options->learning_rate,
 	.beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .l2 = options->l2, .clip = options->clip};
@@ -192,15 +194,16 @@ report(Trainer *trainer, Metrics *metrics)
 }
 
 Trainer *
-trainer_make(Job *job, const Model *model, const ModelImage *base)
+trainer_make(Job *job, const Model *model, const ModelImage *base, const Transfer *transfer)
 {
 	Trainer    *trainer = palloc0(sizeof(Trainer));
 
 	trainer->job = job;
 	trainer->context = CurrentMemoryContext;
 	trainer->model = model;
+	trainer->transfer = transfer;
 	trainer->data = dataset_load(job, model, base);
-	trainer->moments = moments_make(trainer->data);
+	trainer->moments = moments_make(trainer->data, NULL);
 	make_network(trainer);
 	leaks_note(trainer->data, trainer->moments, trainer->config);
 	return trainer;
@@ -218,7 +221,7 @@ trainer_judging(Job *job, const Model *model, const ModelImage *base, TimestampT
 	trainer->data->until = until;
 	trainer->data->everybody = everybody;
 	trainer->data->evaluated = true;
-	trainer->moments = moments_make(trainer->data);
+	trainer->moments = moments_make(trainer->data, NULL);
 	if (base == NULL)
 		return trainer;
 
@@ -241,7 +244,9 @@ train_run(Job *job)
 {
 	MemoryContext context = AllocSetContextCreate(job->context, "dupn training", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
+	Transfer	transfer;
 	Trainer    *trainer;
+	Heads	   *heads = NULL;
 	Model	   *model;
 	Metrics		metrics = {0};
 	instr_time	begin,
@@ -252,14 +257,20 @@ train_run(Job *job)
 	job_begin();
 	MemoryContextSwitchTo(context);
 	model = model_get_by_id(job->model_id, false);
-	if (job->options)
-		job_apply_options(model, job->options);
+	transfer_plan(&transfer, model, job->options, context);
 	job_commit();
 
-	trainer = trainer_make(job, model, NULL);
+	trainer = trainer_make(job, model, transfer.base, &transfer);
+	transfer_note(trainer);
+	if (transfer.mode == TRAIN_HEAD)
+		heads = heads_begin(trainer, &transfer);
 	train_epochs(trainer);
 	calibrate(trainer);
+	if (heads)
+		heads_end(heads);
 	report(trainer, &metrics);
+	if (heads && model->options.refit)
+		heads_refit(heads);
 	if (model->options.refit)
 		refit(trainer);
 	steps_end(trainer->steps);

@@ -16,6 +16,7 @@ typedef struct Trainer
 {
 	Job		   *job;
 	const Model *model;
+	const struct Transfer *transfer;	/* what it starts from and which tasks learn */
 	Dataset    *data;
 	Moments    *moments;
 	MemoryContext context;
@@ -44,7 +45,8 @@ typedef struct Trainer
  * encoded as it encodes them, see dataset_load, and parameters that it has
  * under the same names are its; the others begin anew.
  */
-extern Trainer *trainer_make(Job *job, const Model *model, const ModelImage *base);
+extern Trainer *trainer_make(Job *job, const Model *model, const ModelImage *base,
+							 const struct Transfer *transfer);
 
 /*
  * The same to judge a version on what lies in its hold-out, of everybody or of

@@ -1,0 +1,309 @@
+/*-------------------------------------------------------------------------
+ *
+ * transfer.c
+ *	  A task added to a trained model: four ways to train it (section 3.5 and
+ *	  table 7 of the paper)
+ *
+ *	  full		all tasks from nothing					re-train all
+ *	  alone		the named tasks only, from nothing		single re-train
+ *	  head		the named tasks' heads, and nothing else	shallow transfer
+ *	  finetune	everything, from the version's weights	fine-tuning
+ *
+ * Heads learn from user vectors that are computed once: a moment's `now` is
+ * drawn once instead of every epoch, and dropout of ids, profiles and contexts
+ * does not reach the vectors.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/transfer.h"
+
+#include "catalog/pg_type.h"
+#include "hint.h"
+#include "train/job.h"
+#include "train/vectors.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define FINETUNE_RATE	0.3		/* of the model's learning rate */
+#define FINETUNE_EPOCHS 4		/* the model's epochs are divided by */
+#define MOST_VIEWS		256		/* of a stretch, and of a batch of served vectors */
+
+/* ---------------- the plan ---------------- */
+
+static bool
+is_given(Jsonb *options, const char *name)
+{
+	return getKeyJsonValueFromContainer(&options->root, name, strlen(name), NULL) != NULL;
+}
+
+static void
+find_named(const Model *model, const TrainOptions *options, bool *named)
+{
+	const char *names[NN_MAX_TASKS];
+
+	for (int t = 0; t < model->n_tasks; t++)
+		names[t] = model->task[t].name;
+	for (int i = 0; i < options->n_tasks; i++)
+	{
+		int			t = 0;
+
+		while (t < model->n_tasks && strcmp(names[t], options->tasks[i]) != 0)
+			t++;
+		if (t == model->n_tasks)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("model \"%s\" has no task \"%s\"", model->name, options->tasks[i]),
+					 errhint("%s", name_hint("task", options->tasks[i], names, model->n_tasks))));
+		named[t] = true;
+	}
+}
+
+static void
+check_options(const Model *model, const TrainOptions *options)
+{
+	bool		from_version = options->mode == TRAIN_HEAD || options->mode == TRAIN_FINETUNE;
+
+	if (options->mode == TRAIN_FULL && options->n_tasks > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"full\" trains all tasks"),
+				 errhint("Name tasks with mode \"alone\", for a version of only these, \"head\" or \"finetune\".")));
+	if (options->mode == TRAIN_ALONE && options->n_tasks <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"alone\" needs \"tasks\""),
+				 errhint("They are the only tasks of the new version.")));
+	if (!from_version && options->version != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"%s\" starts from nothing, not from a version", train_mode_name[options->mode]),
+				 errhint("Option \"version\" is for the modes \"head\" and \"finetune\".")));
+}
+
+/* Without names a head is for what the version lacks. */
+static void
+name_new_tasks(const Model *model, const ModelImage *base, bool *named)
+{
+	bool		any = false;
+
+	for (int t = 0; t < model->n_tasks; t++)
+		any |= named[t] = image_find_task(base, model->task[t].name) < 0;
+	if (!any)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version %d has all tasks of model \"%s\"", base->version, model->name),
+				 errhint("Name those whose heads are to be trained further: tasks => '{%s}'.", model->task[0].name)));
+}
+
+/* Leave only some tasks in the model. */
+static void
+keep_tasks(Model *model, const bool *kept, bool *learns)
+{
+	int			n = 0;
+
+	for (int t = 0; t < model->n_tasks; t++)
+		if (kept[t])
+		{
+			learns[n] = learns[t];
+			model->task[n++] = model->task[t];
+		}
+	model->n_tasks = n;
+}
+
+void
+transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext hold)
+{
+	TrainOptions own;
+	Jsonb	   *others = train_options_parse(&own, options);
+	bool		named[NN_MAX_TASKS] = {false};
+	bool		kept[NN_MAX_TASKS];
+
+	memset(transfer, 0, sizeof(*transfer));
+	transfer->mode = own.mode;
+	check_options(model, &own);
+	find_named(model, &own, named);
+	if (own.mode == TRAIN_HEAD || own.mode == TRAIN_FINETUNE)
+		transfer->base = hold ? image_hold(model, own.version, job_check, hold) : image_get(model, own.version);
+	if (own.mode == TRAIN_HEAD && own.n_tasks <= 0)
+		name_new_tasks(model, transfer->base, named);
+	for (int t = 0; t < model->n_tasks; t++)
+	{
+		kept[t] = named[t] || own.mode == TRAIN_FULL || (own.mode == TRAIN_FINETUNE && own.n_tasks <= 0) ||
+			(transfer->base && image_find_task(transfer->base, model->task[t].name) >= 0);
+		transfer->learns[t] = named[t] || own.mode != TRAIN_HEAD;
+	}
+	keep_tasks(model, kept, transfer->learns);
+	job_apply_options(model, others);
+
+	if (own.mode == TRAIN_FINETUNE && !is_given(others, "learning_rate"))
+		model->options.learning_rate *= FINETUNE_RATE;
+	if (own.mode == TRAIN_FINETUNE && !is_given(others, "epochs"))
+		model->options.epochs = Max(model->options.epochs / FINETUNE_EPOCHS, 1);
+
+	/* it lacks what others ask for */
+	if (own.mode == TRAIN_ALONE && !is_given(others, "publish"))
+		model->options.publish = false;
+	if (transfer->base)
+		base_check(model, transfer->base);
+}
+
+void
+transfer_freeze(const Transfer *transfer, const nn_config *config, nn_layout *layout)
+{
+	if (transfer->mode != TRAIN_HEAD)
+		return;
+	for (int i = 0; i < layout->n; i++)
+	{
+		layout->tensor[i].frozen = true;
+		for (int t = 0; t < config->n_task; t++)
+		{
+			char		prefix[NN_MAX_NAME + 8];
+			int			length = snprintf(prefix, sizeof(prefix), "task.%s.", config->task[t].name);
+
+			if (transfer->learns[t] && strncmp(layout->tensor[i].name, prefix, length) == 0)
+				layout->tensor[i].frozen = false;
+		}
+	}
+}
+
+void
+transfer_note(const Trainer *trainer)
+{
+	const ModelImage *base = trainer->data->base;
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[2];
+	Datum		until;
+	bool		isnull;
+
+	if (base == NULL)
+		return;
+	values[0] = Int32GetDatum(base->model_id);
+	values[1] = Int32GetDatum(base->version);
+	job_begin();
+	if (state_read("SELECT trained_until FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"
+				   " AND version OPERATOR(pg_catalog.=) $2", 2, types, values, NULL, &until, &isnull) > 0 &&
+		!isnull && DatumGetTimestampTz(until) >= trainer->data->cut)
+		job_note("version %d was trained on what is held out now, so metrics flatter; train it with \"refit\": false to compare",
+				 base->version);
+	job_commit();
+}
+
+/* ---------------- heads ---------------- */
+
+struct Heads
+{
+	Trainer    *trainer;
+	const ModelImage *base;
+	Moments    *all_moments;	/* of all tasks */
+	Batches    *all_batches;
+	Moments    *moments;		/* of those that learn */
+	Batches    *batches;
+	Vectors    *train;
+	Vectors    *stop;
+};
+
+/* User vectors of the moments of some splits. */
+static Vectors *
+compute_stretches(Heads *heads, int splits, const char *phase, double begin, double end)
+{
+	Trainer    *trainer = heads->trainer;
+	int64		n = batches_plan(heads->batches, splits, MOST_VIEWS, false);
+	Vectors    *vectors = vectors_make(heads->base, trainer->data->memory);
+
+	for (int64 first = 0, next; first < n; first = next)
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn stretches", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
+		int64		events = 0;
+		int			views = 0;
+		Stretch    *stretch;
+		int64	   *moment;
+		TimestampTz *now;
+		nn_batch   *batch;
+
+		for (next = first; next < n && events < NN_BATCH_EVENTS; next++)
+		{
+			events += batches_stretch_events(heads->batches, &batches_stretches(heads->batches)[next]);
+			views += batches_stretches(heads->batches)[next].n;
+		}
+
+		/* by value: the column may move to a file */
+		stretch = palloc(sizeof(Stretch) * (next - first));
+		memcpy(stretch, batches_stretches(heads->batches) + first, sizeof(Stretch) * (next - first));
+		moment = palloc(sizeof(int64) * views);
+		now = palloc(sizeof(TimestampTz) * views);
+		views = 0;
+		for (int64 i = 0; i < next - first; i++)
+			for (int k = 0; k < stretch[i].n; k++)
+				moment[views++] = stretch[i].first + k;
+		batch = batches_views(heads->batches, stretch, (int) (next - first), &trainer->random, now);
+		vectors_add(vectors, batch, moment, now);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		job_progress(phase, begin + (end - begin) * next / n, 0, NULL);
+	}
+	vectors_finish(vectors);
+	return vectors;
+}
+
+/* The same of what decides early stopping, exactly as served. */
+static Vectors *
+compute_stop(Heads *heads)
+{
+	Vectors    *vectors = vectors_make(heads->base, heads->trainer->data->memory);
+	const Moments *moments = heads->moments;
+	int64	   *moment = palloc(sizeof(int64) * MOST_VIEWS);
+	TimestampTz *now = palloc(sizeof(TimestampTz) * MOST_VIEWS);
+	int			n;
+
+	for (int64 next = 0; next < moments->n_of[SPLIT_STOP]; next += n)
+	{
+		n = (int) Min(MOST_VIEWS, moments->n_of[SPLIT_STOP] - next);
+		memcpy(moment, moments->of[SPLIT_STOP] + next, sizeof(int64) * n);
+		for (int i = 0; i < n; i++)
+			now[i] = moment_now(heads->trainer->data, &moments->moment[moment[i]]);
+		vectors_add(vectors, batches_served(heads->batches, moment, n), moment, now);
+	}
+	vectors_finish(vectors);
+	pfree(moment);
+	pfree(now);
+	return vectors;
+}
+
+Heads *
+heads_begin(Trainer *trainer, const Transfer *transfer)
+{
+	Heads	   *heads = palloc0(sizeof(Heads));
+
+	heads->trainer = trainer;
+	heads->base = transfer->base;
+	heads->all_moments = trainer->moments;
+	heads->all_batches = trainer->batches;
+	heads->moments = moments_make(trainer->data, transfer->learns);
+	heads->batches = batches_make(trainer->data, heads->moments, trainer->config, trainer->layout, trainer->context);
+	heads->train = compute_stretches(heads, 1 << SPLIT_TRAIN, "computing user vectors", 0.1, 0.4);
+	heads->stop = compute_stop(heads);
+	batches_give(heads->batches, heads->train, heads->stop);
+	trainer->moments = heads->moments;
+	trainer->batches = heads->batches;
+	return heads;
+}
+
+void
+heads_end(Heads *heads)
+{
+	heads->trainer->moments = heads->all_moments;
+	heads->trainer->batches = heads->all_batches;
+}
+
+void
+heads_refit(Heads *heads)
+{
+	vectors_free(heads->train);
+	batches_give(heads->batches, NULL, NULL);
+	heads->train = compute_stretches(heads, 1 << SPLIT_STOP | 1 << SPLIT_REPORT | 1 << SPLIT_SPARE,
+									 "computing user vectors", 0.92, 0.92);
+	batches_give(heads->batches, heads->train, heads->stop);
+	heads->trainer->moments = heads->moments;
+	heads->trainer->batches = heads->batches;
+}

@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * transfer.h
+ *	  What a training starts from, and which tasks learn
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_TRANSFER_H
+#define DUPN_TRANSFER_H
+
+#include "train/trainer.h"
+
+typedef struct Transfer
+{
+	TrainMode	mode;
+	const ModelImage *base;		/* NULL: it starts from nothing */
+	bool		learns[NN_MAX_TASKS];	/* tasks of the model as transfer_plan leaves it */
+} Transfer;
+
+/*
+ * Read a training's options: apply those of the model, leave in it the tasks
+ * that the new version will have, find the version it starts from and check
+ * that it fits.  Inside a transaction.  The version is held in a memory context,
+ * or, with NULL, good for this transaction.
+ */
+extern void transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext hold);
+
+/* Freeze everything but the heads that learn; before the first step. */
+extern void transfer_freeze(const Transfer *transfer, const nn_config *config, nn_layout *layout);
+
+/* Say so when the version has seen what is held out now. */
+extern void transfer_note(const Trainer *trainer);
+
+/*
+ * Heads on a frozen representation: from heads_begin on, the trainer trains and
+ * judges the tasks that learn on user vectors of the version that are computed
+ * there; heads_refit computes those of the hold-out; heads_end goes back to all
+ * tasks and to vectors as they are made.
+ */
+typedef struct Heads Heads;
+
+extern Heads *heads_begin(Trainer *trainer, const Transfer *transfer);
+extern void heads_refit(Heads *heads);
+extern void heads_end(Heads *heads);
+
+#endif							/* DUPN_TRANSFER_H */
