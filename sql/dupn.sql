@@ -390,6 +390,10 @@ CREATE FUNCTION dupn_classify(task text, vector dupn_vector)
 	RETURNS TABLE (class text, probability real)
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 2000 ROWS 7 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_classify(text, dupn_vector) IS 'probabilities of a multiclass task''s classes, most likely first';
+CREATE FUNCTION dupn_classify(task text, vector dupn_vector, sample record)
+	RETURNS TABLE (class text, probability real)
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 2000 ROWS 7 AS 'MODULE_PATHNAME', 'dupn_classify_record';
+COMMENT ON FUNCTION dupn_classify(text, dupn_vector, record) IS 'the same with the task''s features from a row';
 
 CREATE FUNCTION dupn_rank_weights(task text, vector dupn_vector)
 	RETURNS TABLE (feature text, weight real)

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/served.h"
+#include "api/numbers.h"
 
 #include <math.h>
 
@@ -13,6 +13,7 @@
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(dupn_classify);
+PG_FUNCTION_INFO_V1(dupn_classify_record);
 
 typedef struct Class
 {
@@ -53,24 +54,24 @@ probabilities(const ImageTask *task, const float *logit, int n)
 	return classes;
 }
 
-/* The classes of a vector, the most probable first. */
+/* The classes of a vector, the most probable first; features NULL: all are the mean. */
 static Class *
-classify(Session *session, int t, const float *vector)
+classify(Session *session, int t, const float *vector, const float *features)
 {
 	const nn_task *task = &session->image->config.task[t];
-	float	   *features = palloc0(sizeof(float) * (task->features + 1));
-	nn_samples	samples = {.features = features};
+	float	   *means = palloc0(sizeof(float) * (task->features + 1));
+	nn_samples	samples = {.features = features ? features : means};
 	nn_task_acts acts = {0};
 
 	session_head(session, t, &samples, vector, &acts);
-	pfree(features);
+	pfree(means);
 	return probabilities(&session->image->task[t], acts.logit, task->classes);
 }
 
 double
 class_probability(Session *session, int task, int number, const float *vector)
 {
-	Class	   *classes = classify(session, task, vector);
+	Class	   *classes = classify(session, task, vector, NULL);
 	double		probability;
 	int			i = 0;
 
@@ -81,8 +82,26 @@ class_probability(Session *session, int task, int number, const float *vector)
 	return probability;
 }
 
-PGDLLEXPORT Datum
-dupn_classify(PG_FUNCTION_ARGS)
+/* The features of a task from a row of its samples. */
+static const float *
+row_features(Served *served, int t, HeapTupleHeader row)
+{
+	const nn_task *task = &served->image->config.task[t];
+	RecordReader *reader = served->own;
+	Numbers		numbers;
+
+	if (reader == NULL)
+		reader = served->own = MemoryContextAllocZero(served->context, sizeof(RecordReader));
+	record_read(reader, served, row, "the sample");
+	numbers_make(&numbers, task, &served->image->task[t], CurrentMemoryContext);
+	numbers_match(&numbers, reader);
+	numbers_read(&numbers, reader);
+	return numbers.value;
+}
+
+/* (task, vector [, row]) */
+static Datum
+classify_call(FunctionCallInfo fcinfo, bool with_row)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
@@ -91,6 +110,7 @@ dupn_classify(PG_FUNCTION_ARGS)
 	const ModelImage *image = served->image;
 	int			t = image_task(image, name);
 	const nn_task *task = &image->config.task[t];
+	const float *features = NULL;
 	Class	   *classes;
 
 	if (task->kind != NN_MULTICLASS)
@@ -98,9 +118,16 @@ dupn_classify(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("task \"%s\" is of kind \"%s\", not \"multiclass\"", name, nn_kind_name[task->kind]),
 				 errhint("Ask it with %s.", task->kind == NN_NEXT_ITEM ? "dupn_recommend" : "dupn_score")));
+	if (task->features > 0 && !with_row)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("task \"%s\" needs a row with its features", name),
+				 errhint("Call dupn_classify(task, vector, row).")));
+	if (with_row)
+		features = row_features(served, t, PG_GETARG_HEAPTUPLEHEADER(2));
 
 	InitMaterializedSRF(fcinfo, 0);
-	classes = classify(session_get(served->image), t, vector->x);
+	classes = classify(session_get(served->image), t, vector->x, features);
 	for (int i = 0; i < task->classes; i++)
 	{
 		Datum		values[2];
@@ -111,4 +138,16 @@ dupn_classify(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+PGDLLEXPORT Datum
+dupn_classify(PG_FUNCTION_ARGS)
+{
+	return classify_call(fcinfo, false);
+}
+
+PGDLLEXPORT Datum
+dupn_classify_record(PG_FUNCTION_ARGS)
+{
+	return classify_call(fcinfo, true);
 }

@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/candidate.h"
+#include "api/numbers.h"
 
 #include <math.h>
 
@@ -45,10 +45,8 @@ typedef struct Scorer
 	float	   *scratch;		/* [BATCH, inner] */
 	float	   *item;			/* [BATCH, width] */
 	const float *kept;			/* [J, width] the same of the whole catalogue, or NULL */
-	float	   *features;		/* [F] */
 	RecordReader record;
-	int		   *attnum;			/* [F] columns of the sample's numbers */
-	CellType   *number;			/* [F] their types */
+	Numbers		numbers;		/* the features of its row */
 	bool		key_only;		/* the row has no candidate column but the item's key */
 	Oid			key_type;		/* of the item's key */
 	Oid			key_base;
@@ -129,9 +127,7 @@ make_scorer(const Served *served, const text *name)
 	scorer->names = &image->task[t];
 	scorer->head = session_scorer(session_get(served->image), t);
 	scorer->user = MemoryContextAllocZero(context, sizeof(float) * scorer->head->width);
-	scorer->features = MemoryContextAllocZero(context, sizeof(float) * (task->features + 1));
-	scorer->attnum = MemoryContextAllocZero(context, sizeof(int) * (task->features + 1));
-	scorer->number = MemoryContextAllocZero(context, sizeof(CellType) * (task->features + 1));
+	numbers_make(&scorer->numbers, task, scorer->names, context);
 	if (task->n_candidate > 0)
 	{
 		scorer->e = MemoryContextAlloc(context, sizeof(float) * BATCH * scorer->head->fields.width);
@@ -196,7 +192,7 @@ get_scorer(FunctionCallInfo fcinfo, Served **served)
 static float4
 score(const Scorer *scorer, const float *item)
 {
-	double		logit = image_calibrated(scorer->names, nn_score(scorer->head, scorer->user, item, scorer->features));
+	double		logit = image_calibrated(scorer->names, nn_score(scorer->head, scorer->user, item, scorer->numbers.value));
 
 	return (float4) (scorer->task->kind == NN_BINARY ? 1 / (1 + exp(-logit)) : logit);
 }
@@ -264,42 +260,7 @@ match_columns(Scorer *scorer, const Served *served)
 						 served->model->relations.item_key, names.data)));
 	}
 
-	for (int k = 0; k < task->features; k++)
-	{
-		bool		flipped;
-		const char *name = feature_column(task->kind, scorer->names->feature[k], &flipped);
-		int			attnum = row_column(record->tupdesc, name);
-
-		if (attnum == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("the row has no column \"%s\", which task \"%s\" needs", name, task->name),
-					 errhint("Give a row with the columns of the task's features.")));
-		cell_type_init(&scorer->number[k], TupleDescAttr(record->tupdesc, attnum - 1)->atttypid,
-					   false, record->context);
-		if (scorer->number[k].kind == CELL_HASH || scorer->number[k].array)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" must be a number", name)));
-		scorer->attnum[k] = attnum;
-	}
-}
-
-/* A sample's numbers as in training; what is not known is the mean. */
-static void
-read_features(Scorer *scorer)
-{
-	const ImageTask *task = scorer->names;
-
-	for (int k = 0; k < scorer->task->features; k++)
-	{
-		int			at = scorer->attnum[k] - 1;
-		double		number = cell_number(cell_from_datum(&scorer->number[k], scorer->record.values[at],
-														 scorer->record.isnull[at]),
-										 scorer->number[k].kind);
-
-		scorer->features[k] = isfinite(number) ? (float) ((number - task->mean[k]) * task->scale[k]) : 0;
-	}
+	numbers_match(&scorer->numbers, record);
 }
 
 PGDLLEXPORT Datum
@@ -317,7 +278,7 @@ dupn_score_record(PG_FUNCTION_ARGS)
 		match_columns(scorer, served);
 		scorer->record.typmod = HeapTupleHeaderGetTypMod(row);
 	}
-	read_features(scorer);
+	numbers_read(&scorer->numbers, &scorer->record);
 	if (task->n_candidate == 0)
 		PG_RETURN_FLOAT4(score(scorer, NULL));
 	if (scorer->kept && scorer->key_only)

@@ -230,7 +230,8 @@ check_binary_weights(const NamedWeights *weights)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"label_weights\" names a label twice, the second time as \"%s\"",
-							weights->name[i])));
+							weights->name[i]),
+					 errhint("Labels are \"true\" or \"1\", and \"false\" or \"0\".")));
 		named[label] = true;
 	}
 }
