@@ -60,6 +60,9 @@ typedef struct ModelOptions
 	int			batch_size;		/* views a step */
 	int			epochs;			/* at most */
 	int			patience;		/* epochs without improvement */
+	bool		stopping_task;	/* "stopping": "mean" or "task" */
+	bool		learned_weights;	/* "task_weights": "fixed" or "learned" */
+	double		task_temperature;	/* 1: tasks are visited in proportion to their size */
 	HoldoutKind holdout;
 	double		holdout_share;	/* .1 */
 	TimestampTz holdout_time;

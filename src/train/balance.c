@@ -6,14 +6,29 @@
  * Losses of unlike tasks are made comparable by the loss of the best constant
  * prediction (NETWORK.md, Training defaults).
  *
+ * Weights may be learned on top of that (Kendall, Gal and Cipolla 2018,
+ * "Multi-Task Learning Using Uncertainty to Weigh Losses", eq. 7 and 10, with
+ * s = log sigma^2): with the ratio r_t of a task's loss to its constant's,
+ *
+ *	sum over t of e^(-s_t) r_t + s_t
+ *
+ * is made small in s_t as well, one step of gradient descent a step of the
+ * training.  It settles where e^(-s_t) is 1 / r_t: a task that can be learned
+ * counts more than one that is mostly noise.  [own] The s_t are no parameters
+ * of the network, and the factors are scaled so that their mean, weighted as
+ * the tasks are, stays 1: the size of steps is not theirs to change.
+ *
  *-------------------------------------------------------------------------
  */
 #include "train/trainer.h"
 
 #include <math.h>
 
+#include "lib/stringinfo.h"
 #include "train/dataset.h"
 
+#define LEARNING_RATE		0.01	/* of log variances */
+#define MOST_VARIANCE		3.0		/* of their amounts */
 #define MIN_CONSTANT		1e-6	/* a loss below it tells nothing apart */
 
 /* Entropy in nats of weights that need not sum to 1. */
@@ -117,7 +132,6 @@ find_constants(Trainer *trainer, float *base_rate)
 					(errcode(ERRCODE_DATA_EXCEPTION),
 					 errmsg("task \"%s\": all samples before the hold-out weigh nothing", task->name),
 					 errhint("Look at its weight column and its options \"label_weights\" and \"type_weights\".")));
-		trainer->balanced->task[t].weight /= mean;
 		trainer->constant[SPLIT_TRAIN][t] = entropy(training, n);
 		if (!(trainer->constant[SPLIT_TRAIN][t] > MIN_CONSTANT))
 			ereport(ERROR,
@@ -126,6 +140,7 @@ find_constants(Trainer *trainer, float *base_rate)
 					 errdetail("All of its training samples have the same %s.",
 							   kind == NN_NEXT_ITEM ? "item" : "label"),
 					 errhint("Give it samples of both kinds, or drop the task.")));
+		trainer->fixed_weight[t] = trainer->config->task[t].weight / mean / trainer->constant[SPLIT_TRAIN][t];
 		base_rate[t] = kind == NN_BINARY || kind == NN_RANK ? training[1] / (training[0] + training[1]) : 0;
 		for (Split split = SPLIT_STOP; split <= SPLIT_REPORT; split++)
 		{
@@ -136,4 +151,50 @@ find_constants(Trainer *trainer, float *base_rate)
 		}
 		pfree(training);
 	}
+	balance(trainer);
+}
+
+/* ---------------- learned weights ---------------- */
+
+void
+learn_weight(Trainer *trainer, int t, double ratio)
+{
+	double	   *s = &trainer->log_variance[t];
+
+	*s -= LEARNING_RATE * (1 - exp(-*s) * ratio);
+	*s = Max(-MOST_VARIANCE, Min(MOST_VARIANCE, *s));
+}
+
+/* What the fixed weight of a task is multiplied with. */
+static double
+learned_weight(const Trainer *trainer, int t)
+{
+	double		sum = 0;
+	double		shares = 0;
+
+	for (int k = 0; k < trainer->config->n_task; k++)
+	{
+		sum += trainer->config->task[k].weight * exp(-trainer->log_variance[k]);
+		shares += trainer->config->task[k].weight;
+	}
+	return exp(-trainer->log_variance[t]) * shares / sum;
+}
+
+void
+balance(Trainer *trainer)
+{
+	for (int t = 0; t < trainer->config->n_task; t++)
+		trainer->balanced->task[t].weight = (float) (trainer->fixed_weight[t] * learned_weight(trainer, t));
+}
+
+void
+note_weights(const Trainer *trainer)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int t = 0; t < trainer->config->n_task; t++)
+		appendStringInfo(&text, "%s\"%s\" %.2f", t > 0 ? ", " : "", trainer->config->task[t].name,
+						 learned_weight(trainer, t));
+	job_note("learned weights of the tasks, times those declared: %s", text.data);
 }

@@ -15,7 +15,6 @@
 #include "utils/memutils.h"
 
 #define LOGIT_FLOATS	(16 * 1024 * 1024)	/* of a step: 64 MB */
-#define CHECK_EVERY		4096
 #define REPEAT_COUNTS	4		/* the last index of repeat.count */
 
 /* The samples of a task as they grow. */
@@ -48,13 +47,13 @@ struct Batches
 	const nn_layout *layout;
 	MemoryContext context;
 	BatchBuilder *builder;
-	Column	   *stretch;		/* of the plan */
 	bool		one_each;		/* a sequence per view: prefixes share nothing */
 
 	const Vectors *train;		/* user vectors that are known, or NULL */
 	const Vectors *served;
 	Array		given;			/* those of a batch */
 
+	uint32		tasks;			/* that learn, and whose samples training batches hold */
 	bool		all_items;
 	Softmax		softmax;
 	Negatives  *negatives[NN_MAX_TASKS];	/* or NULL */
@@ -65,7 +64,7 @@ struct Batches
 	TaskSamples task[NN_MAX_TASKS];
 };
 
-/* ---------------- plan ---------------- */
+/* ---------------- beginning ---------------- */
 
 Batches *
 batches_make(const Dataset *data, const Moments *moments, const nn_config *config,
@@ -95,65 +94,11 @@ batches_make(const Dataset *data, const Moments *moments, const nn_config *confi
 	return batches;
 }
 
-/*
- * The stretch a prefix belongs to: the first that holds it, which is where it
- * is longest.  Stretches of max_events begin every half of it.
- */
-static int64
-stretch_start(const Batches *batches, const User *user, int64 end)
+void
+batches_choose(Batches *batches, uint32 tasks, bool all_items)
 {
-	int64		most = batches->data->set->max_events;
-	int64		step = Max(most / 2, 1);
-	int64		prefix = end - user->start;
-
-	return user->start + (prefix <= most ? 0 : (prefix - most + step - 1) / step * step);
-}
-
-int64
-batches_plan(Batches *batches, int splits, int most, bool all_items)
-{
-	const Moments *moments = batches->moments;
-	Stretch		open = {0};
-	int32		user = -1;
-
-	if (batches->stretch)
-		column_free(batches->stretch);
-	batches->stretch = column_add(batches->data->store, sizeof(Stretch), NULL);
+	batches->tasks = tasks;
 	batches->all_items = all_items;
-	for (int64 i = 0; i < moments->n; i++)
-	{
-		const Moment *moment = &moments->moment[i];
-		int64		start = stretch_start(batches, &batches->data->users[moment->user], moment->end);
-		bool		wanted = (splits & (1 << moment->split)) != 0;
-
-		if (open.n > 0 && (!wanted || batches->train || user != moment->user || open.start != start || open.n >= most))
-		{
-			column_append(batches->stretch, &open, 1);
-			open.n = 0;
-		}
-		if (i % CHECK_EVERY == 0)
-			job_check();
-		if (!wanted)
-			continue;
-		if (open.n == 0)
-		{
-			open = (Stretch) {.start = start, .first = i};
-			user = moment->user;
-		}
-		open.n++;
-		open.length = (int32) Max(open.length, moment->end - start);
-	}
-	if (open.n > 0)
-		column_append(batches->stretch, &open, 1);
-	column_finish(batches->stretch);
-	job_spilled(column_memory_spilled(batches->data->memory));
-	return batches->stretch->n;
-}
-
-const Stretch *
-batches_stretches(const Batches *batches)
-{
-	return batches->stretch->data;
 }
 
 int
@@ -162,6 +107,12 @@ batches_most_views(const Batches *batches, int wanted, bool served)
 	int			columns = batches->softmax.sampled && !served ? NEGATIVES : Max(batches->softmax.all.n, 1);
 
 	return Max(1, Min(wanted, LOGIT_FLOATS / columns));
+}
+
+int
+batches_most_moments(const Batches *batches)
+{
+	return batches->train ? 1 : batches_most_views(batches, batches->data->model->options.batch_size, false);
 }
 
 /* ---------------- samples ---------------- */
@@ -386,11 +337,12 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 }
 
 static void
-push_moment(Batches *batches, const Moment *moment, int view, TimestampTz now, const Columns *columns)
+push_moment(Batches *batches, const Moment *moment, uint32 tasks, int view, TimestampTz now,
+			const Columns *columns)
 {
 	for (int t = 0; t < batches->config->n_task; t++)
 	{
-		if (!batches->moments->wanted[t] ||
+		if (!(tasks & (uint32) 1 << t) || !batches->moments->wanted[t] ||
 			(moment->task >= 0 ? moment->task != t : !task_from_events(&batches->data->model->task[t])))
 			continue;
 		if (moment->task >= 0)
@@ -488,13 +440,16 @@ push_stretch(Batches *batches, const Stretch *stretch, uint64 *random, const IdD
 
 	if (!batches->one_each)
 		batch_add_sequence(batches->builder, data->events, stretch->start, stretch->length, 0, dropout);
-	for (int k = 0; k < stretch->n; k++)
+	for (int k = 0; k < stretch->span; k++)
 	{
 		const Moment *moment = &batches->moments->moment[stretch->first + k];
-		TimestampTz now = draw_now(batches, moment, random);
 		int			length = (int) (moment->end - stretch->start);
+		TimestampTz now;
 		int			view;
 
+		if (!(stretch->sources & moment_source(moment)))
+			continue;
+		now = draw_now(batches, moment, random);
 		if (batches->one_each)
 		{
 			const User *user = &data->users[moment->user];
@@ -505,15 +460,15 @@ push_stretch(Batches *batches, const Stretch *stretch, uint64 *random, const IdD
 		}
 		view = push_view(batches, moment, length, now, dropout);
 		if (columns)
-			push_moment(batches, moment, view, now, columns);
+			push_moment(batches, moment, batches->tasks, view, now, columns);
 		if (nows)
-			nows[k] = now;
+			*nows++ = now;
 	}
 }
 
 /* A moment whose user vector is known: a view of no events. */
 static void
-push_given(Batches *batches, const Vectors *vectors, int64 m, const Columns *columns)
+push_given(Batches *batches, const Vectors *vectors, int64 m, uint32 tasks, const Columns *columns)
 {
 	const Moment *moment = &batches->moments->moment[m];
 	size_t		width = sizeof(float) * batches->config->R;
@@ -521,7 +476,7 @@ push_given(Batches *batches, const Vectors *vectors, int64 m, const Columns *col
 	const float *vector = vectors_find(vectors, m, &now);
 
 	memcpy(array_next(batches->context, &batches->given, width), vector, width);
-	push_moment(batches, moment, batch_add_view(batches->builder, 0, now, NULL, NULL, NULL), now, columns);
+	push_moment(batches, moment, tasks, batch_add_view(batches->builder, 0, now, NULL, NULL, NULL), now, columns);
 }
 
 nn_batch *
@@ -544,7 +499,7 @@ batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random)
 		batch_add_sequence(batches->builder, data->events, 0, 0, 0, NULL);
 	for (int i = 0; i < n; i++)
 		if (batches->train)
-			push_given(batches, batches->train, stretches[i].first, columns);
+			push_given(batches, batches->train, stretches[i].first, batches->tasks, columns);
 		else
 			push_stretch(batches, &stretches[i], random, &dropout, columns, NULL);
 	if (batches->softmax.sampled)
@@ -572,7 +527,7 @@ batches_served(Batches *batches, const int64 *moments, int n)
 	if (batches->served)
 		batch_add_sequence(batches->builder, data->events, 0, 0, 0, NULL);
 	for (int i = 0; i < n && batches->served; i++)
-		push_given(batches, batches->served, moments[i], &batches->softmax.all);
+		push_given(batches, batches->served, moments[i], ALL_TASKS, &batches->softmax.all);
 	for (int i = 0; i < n && !batches->served; i++)
 	{
 		const Moment *moment = &batches->moments->moment[moments[i]];
@@ -582,7 +537,7 @@ batches_served(Batches *batches, const int64 *moments, int n)
 		int64		start = event_window(data->events, data->set, user->start, moment->end, now, &length);
 
 		batch_add_sequence(batches->builder, data->events, start, length, now, NULL);
-		push_moment(batches, moment, push_view(batches, moment, length, now, NULL), now,
+		push_moment(batches, moment, ALL_TASKS, push_view(batches, moment, length, now, NULL), now,
 					&batches->softmax.all);
 	}
 	return samples_finish(batches, &batches->softmax.all, false);

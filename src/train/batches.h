@@ -8,19 +8,8 @@
 #ifndef DUPN_BATCHES_H
 #define DUPN_BATCHES_H
 
+#include "train/course.h"
 #include "train/vectors.h"
-
-/*
- * What is trained on in one sequence: the moments [first, first + n) of one
- * user, whose prefixes begin at row `start` (NETWORK.md, Stretches).
- */
-typedef struct Stretch
-{
-	int64		start;
-	int64		first;
-	int32		n;
-	int32		length;			/* rows of the sequence: the longest prefix */
-} Stretch;
 
 typedef struct Batches Batches;
 
@@ -28,15 +17,17 @@ extern Batches *batches_make(const Dataset *data, const Moments *moments, const 
 							 const nn_layout *layout, MemoryContext context);
 
 /*
- * Cut the moments of some splits (bits 1 << Split) into stretches of at most
- * `most` moments.  all_items: targets may be items that were unknown before
- * the cut, and columns are the whole catalogue.
+ * What training batches hold from now on: samples of some tasks (bits 1 << t).
+ * all_items: targets may be items that were unknown before the cut, and columns
+ * are the whole catalogue.
  */
-extern int64 batches_plan(Batches *batches, int splits, int most, bool all_items);
-extern const Stretch *batches_stretches(const Batches *batches);
+extern void batches_choose(Batches *batches, uint32 tasks, bool all_items);
 
 /* How many views a batch may have, given what the softmax needs: 64 MB of logits. */
 extern int	batches_most_views(const Batches *batches, int wanted, bool served);
+
+/* Of a stretch: one where user vectors are given, see batches_give. */
+extern int	batches_most_moments(const Batches *batches);
 
 /* A training batch of n stretches; valid until the next batch.  random decides
  * about dropout of ids, the times of views and negatives. */

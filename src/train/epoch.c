@@ -10,7 +10,6 @@
 #include <math.h>
 
 #include "portability/instr_time.h"
-#include "train/shuffle.h"
 
 #define BUCKET_STEPS		16	/* steps whose stretches are sorted by length together */
 
@@ -37,10 +36,16 @@ account(Epoch *epoch, const StepResult *result)
 		double		ratio = result->loss[t] * result->samples[t] / result->weight[t] /
 			trainer->constant[SPLIT_TRAIN][t];
 
+		if (!(result->weight[t] > 0))
+			continue;
+
 		/* until the first evaluation a running mean is the best we know */
-		if (result->weight[t] > 0 && !trainer->evaluated)
+		if (!trainer->evaluated)
 			trainer->ratio[t] = isfinite(trainer->ratio[t]) ? 0.95 * trainer->ratio[t] + 0.05 * ratio : ratio;
+		if (epoch->learn_weights)
+			learn_weight(trainer, t, ratio);
 	}
+	balance(trainer);
 }
 
 static void
@@ -125,28 +130,26 @@ train_bucket(Epoch *epoch, Stretch *order, int64 n, int most_views)
 }
 
 bool
-train_epoch(Epoch *epoch, int64 n_stretches)
+train_epoch(Epoch *epoch, Course *course)
 {
 	Trainer    *trainer = epoch->trainer;
 	int			most = batches_most_views(trainer->batches, trainer->model->options.batch_size, false);
-	Shuffle		shuffle = shuffle_make(n_stretches, &trainer->random);
+	int64		visits = course_begin(course, &trainer->random);
 	Stretch    *bucket = palloc(sizeof(Stretch) * most * BUCKET_STEPS);
 	bool		stop = false;
 
-	epoch->n_moments = epoch->done = 0;
-	for (int64 i = 0; i < n_stretches; i++)
-		epoch->n_moments += batches_stretches(trainer->batches)[i].n;
-	for (int64 next = 0; next < n_stretches && !stop;)
+	epoch->n_moments = course_moments(course);
+	epoch->done = 0;
+	for (int64 next = 0; next < visits && !stop;)
 	{
 		int64		n = 0;
 		int64		views = 0;
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn bucket", ALLOCSET_DEFAULT_SIZES);
 		MemoryContext old = MemoryContextSwitchTo(context);
 
-		while (next < n_stretches && views < (int64) most * BUCKET_STEPS)
+		while (next < visits && views < (int64) most * BUCKET_STEPS)
 		{
-			/* by value: the column may move to a file */
-			bucket[n] = batches_stretches(trainer->batches)[shuffle_at(&shuffle, next++)];
+			bucket[n] = course_visit(course, next++);
 			views += bucket[n++].n;
 		}
 		stop = train_bucket(epoch, bucket, n, most);

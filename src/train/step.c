@@ -39,6 +39,7 @@ typedef struct Order
 	OrderKind	kind;
 	uint64		seed;
 	float		learning_rate;
+	float		weight[NN_MAX_TASKS];	/* of the tasks' losses */
 	StepResult	batch;			/* the leader's: all but the loss */
 	Size		size[TEAM_MOST];
 	TeamBlock	share[TEAM_MOST];
@@ -220,7 +221,7 @@ do_share(Steps *steps, const Order *order)
 
 	/* a mean over the share's samples counts for its part of them */
 	for (int t = 0; t < steps->config->n_task; t++)
-		steps->share_config->task[t].weight = steps->config->task[t].weight * place.fraction[t];
+		steps->share_config->task[t].weight = order->weight[t] * place.fraction[t];
 	if (order->kind == ORDER_TRAIN)
 		run_batch(steps, steps->share_config, &batch, &dropout, &steps->grad[rank], &acts);
 	else
@@ -273,6 +274,8 @@ give_order(Steps *steps, OrderKind kind, const nn_batch *batch, uint64 seed)
 	order->kind = kind;
 	order->seed = seed;
 	order->learning_rate = steps->optimizer.learning_rate;
+	for (int t = 0; t < steps->config->n_task; t++)
+		order->weight[t] = steps->config->task[t].weight;
 	if (batch == NULL)
 		return;
 	describe_batch(steps, batch, &order->batch);

@@ -26,7 +26,8 @@ typedef struct Steps
 	MemoryContext context;
 	StepsReserve reserve;		/* or NULL */
 	void	   *reserve_arg;
-	const nn_config *config;	/* whose tasks' weights are those of the loss */
+	const nn_config *config;	/* whose tasks' weights are those of the loss; the
+								 * leader's may change between steps */
 	const nn_layout *layout;
 	float	   *param;
 	nn_optimizer optimizer;

@@ -17,7 +17,7 @@
  *	  start.c		start values that are counted
  *	  trainer.c		a training from beginning to end
  *	  balance.c		what the tasks' losses are measured by
- *	  stopping.c	as many epochs as help; epoch.c does one
+ *	  stopping.c	as many epochs as help; epoch.c does one, course.c orders it
  *	  step.c		steps, by one process or a team; exchange.c cuts batches
  *	  judged.c		the samples that scorers are judged by
  *	  served.c		the network judged as it is served

@@ -137,7 +137,6 @@ make_network(Trainer *trainer)
 	find_constants(trainer, base_rate);
 	for (int t = 0; t < model->n_tasks; t++)
 	{
-		trainer->balanced->task[t].weight /= trainer->constant[SPLIT_TRAIN][t];
 		trainer->ratio[t] = NAN;
 		trainer->calibration[t][0] = 1;
 	}

@@ -23,7 +23,9 @@ typedef struct Trainer
 	char	   *config_json;
 	nn_config  *config;			/* as declared and stored */
 	nn_config  *balanced;		/* each task's weight divided by its constant's loss and its
-								 * samples' mean weight */
+								 * samples' mean weight, times what is learned */
+	double		fixed_weight[NN_MAX_TASKS]; /* without what is learned */
+	double		log_variance[NN_MAX_TASKS]; /* see balance.c */
 	nn_layout  *layout;
 	Steps	   *steps;			/* and the parameters */
 	float	   *best;			/* the weights that early stopping keeps */
@@ -66,10 +68,19 @@ extern char *trainer_ratios_json(const Trainer *trainer);
 /* ---------------- balance.c ---------------- */
 
 /*
- * Fill in trainer->constant, divide the weights of `balanced` by the samples'
- * mean weight, and base_rate [tasks] with rates of positives.
+ * Fill in trainer->constant, the weights of `balanced`, and base_rate [tasks]
+ * with rates of positives.
  */
 extern void find_constants(Trainer *trainer, float *base_rate);
+
+/*
+ * A step of the learned weight of a task; ratio: its loss in a step of the
+ * training over that of the best constant.  Then balance brings the weights of
+ * `balanced` up to date, and note_weights tells what they became.
+ */
+extern void learn_weight(Trainer *trainer, int t, double ratio);
+extern void balance(Trainer *trainer);
+extern void note_weights(const Trainer *trainer);
 
 /* ---------------- epoch.c ---------------- */
 
@@ -83,13 +94,14 @@ typedef struct Epoch
 	int64		n_moments;		/* of the pass */
 	int64		done;
 	int64		events;			/* of the steps that are complete */
+	bool		learn_weights;	/* of the tasks, from the losses of the steps */
 	int64		pause_every;	/* moments between two calls of pause, 0: never */
 	bool		(*pause) (struct Epoch *epoch, void *arg);	/* true: stop */
 	void	   *arg;
 } Epoch;
 
 /* True when pause said stop. */
-extern bool train_epoch(Epoch *epoch, int64 n_stretches);
+extern bool train_epoch(Epoch *epoch, Course *course);
 
 /* Missing and unknown, where training met none, become the mean of their table. */
 extern void fill_untrained_rows(Trainer *trainer);

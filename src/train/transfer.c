@@ -207,9 +207,11 @@ static Vectors *
 compute_stretches(Heads *heads, int splits, const char *phase, double begin, double end)
 {
 	Trainer    *trainer = heads->trainer;
-	int64		n = batches_plan(heads->batches, splits, MOST_VIEWS, false);
+	Course	   *course = course_make(trainer->data, heads->moments, splits, ALL_TASKS, MOST_VIEWS, 1, trainer->context);
+	int64		n;
 	Vectors    *vectors = vectors_make(heads->base, trainer->data->memory);
 
+	(void) course_stretches(course, &n);
 	for (int64 first = 0, next; first < n; first = next)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "dupn stretches", ALLOCSET_DEFAULT_SIZES);
@@ -223,25 +225,27 @@ compute_stretches(Heads *heads, int splits, const char *phase, double begin, dou
 
 		for (next = first; next < n && events < NN_BATCH_EVENTS; next++)
 		{
-			events += batches_stretch_events(heads->batches, &batches_stretches(heads->batches)[next]);
-			views += batches_stretches(heads->batches)[next].n;
+			events += batches_stretch_events(heads->batches, &course_stretches(course, &n)[next]);
+			views += course_stretches(course, &n)[next].n;
 		}
 
 		/* by value: the column may move to a file */
 		stretch = palloc(sizeof(Stretch) * (next - first));
-		memcpy(stretch, batches_stretches(heads->batches) + first, sizeof(Stretch) * (next - first));
+		memcpy(stretch, course_stretches(course, &n) + first, sizeof(Stretch) * (next - first));
 		moment = palloc(sizeof(int64) * views);
 		now = palloc(sizeof(TimestampTz) * views);
 		views = 0;
 		for (int64 i = 0; i < next - first; i++)
-			for (int k = 0; k < stretch[i].n; k++)
-				moment[views++] = stretch[i].first + k;
+			for (int k = 0; k < stretch[i].span; k++)
+				if (stretch[i].sources & moment_source(&heads->moments->moment[stretch[i].first + k]))
+					moment[views++] = stretch[i].first + k;
 		batch = batches_views(heads->batches, stretch, (int) (next - first), &trainer->random, now);
 		vectors_add(vectors, batch, moment, now);
 		MemoryContextSwitchTo(old);
 		MemoryContextDelete(context);
 		job_progress(phase, begin + (end - begin) * next / n, 0, NULL);
 	}
+	course_free(course);
 	vectors_finish(vectors);
 	return vectors;
 }
