@@ -62,7 +62,8 @@ look_at_task(Trainer *trainer, Stopper *stopper, int t, double ratio)
 	{
 		stopper->learning &= ~bit;
 		stopper->worse = 0;
-		elog(DEBUG1, "epoch %d: task \"%s\" rests", stopper->now, trainer->config->task[t].name);
+		job_note("task \"%s\" was best after epoch %d and rests since epoch %d",
+				 trainer->config->task[t].name, task->epoch, stopper->now);
 	}
 }
 

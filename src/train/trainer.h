@@ -84,7 +84,7 @@ extern void note_weights(const Trainer *trainer);
 
 /* ---------------- epoch.c ---------------- */
 
-/* One pass over the planned stretches, and what is to happen on the way. */
+/* One pass over a course of stretches, and what is to happen on the way. */
 typedef struct Epoch
 {
 	Trainer    *trainer;

@@ -1,4 +1,4 @@
--- Tasks together: calibrated probabilities.
+-- Tasks together: calibrated probabilities, weights, stopping, and how often each is visited.
 CREATE SCHEMA mixing;
 SET search_path = mixing, public;
 SET timezone = 'UTC';
@@ -58,7 +58,48 @@ CALL dupn_run('mix');
 SELECT abs(avg(dupn_score('click', dupn_user_vector(user_id, 'mix', as_of => i.occurred_at, version => 3), i.item_id::bigint)) - avg(clicked::int)) > .15 AS too_high
   FROM impressions i WHERE i.occurred_at >= '2024-01-05';
 
+-- Learned weights: what can be learned counts more than noise, and the declared weights stay below.
+CREATE TABLE noise (user_id int, occurred_at timestamptz, heads boolean);
+INSERT INTO noise SELECT u, '2024-01-02'::timestamptz + e * interval '9 hours', hashint4(u * 1000 + e) % 2 = 0
+  FROM generate_series(1, 200) u, generate_series(1, 10) e;
+SELECT dupn_drop_task('mix', 'click');
+SELECT dupn_add_task('mix', 'coin', 'binary', samples => 'noise', label => 'heads', options => '{"hidden": [16], "weight": 2}');
+CREATE FUNCTION learned(model text, job bigint) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_object_agg(m[1], m[2]::numeric) FROM dupn_jobs, unnest(notes) note, regexp_matches(note, '"(\w+)" ([0-9.]+)', 'g') m
+	 WHERE model = $1 AND job_id = $2 AND note LIKE 'learned weights of the tasks%' $$;
+CALL dupn_run('mix', options => '{"task_weights": "learned"}');
+CREATE TEMP TABLE weights AS SELECT learned('mix', max(job_id)) AS w FROM dupn_jobs WHERE model = 'mix';
+SELECT (w->>'shelf')::numeric > 1.2 AS learnable, (w->>'coin')::numeric < 0.95 AS noise,
+	abs((w->>'shelf')::numeric + 2 * (w->>'coin')::numeric - 3) < 0.05 AS mean_is_1 FROM weights;
+
+-- The same in a team: twice the same, and nearly what one process finds.
+CALL dupn_run('mix', options => '{"task_weights": "learned", "workers": 2}');
+CALL dupn_run('mix', options => '{"task_weights": "learned", "workers": 2}');
+SELECT count(DISTINCT fingerprint) FROM _dupn.version JOIN _dupn.model USING (model_id) WHERE name = 'mix' AND version IN (5, 6);
+SELECT abs((learned('mix', max(job_id))->>'shelf')::numeric - (SELECT (w->>'shelf')::numeric FROM weights)) < 0.1 AS alike FROM dupn_jobs WHERE model = 'mix';
+
+-- A task that no longer improves rests, and the others go on.
+CALL dupn_run('mix', options => '{"stopping": "task", "patience": 1, "epochs": 12}');
+SELECT regexp_replace(note, '[0-9]+', 'n', 'g') FROM dupn_jobs, unnest(notes) note
+ WHERE job_id = (SELECT max(job_id) FROM dupn_jobs WHERE model = 'mix') AND note LIKE '%"coin"%rests%';
+CALL dupn_run('mix', options => '{"patience": 1, "epochs": 12}');
+SELECT count(DISTINCT fingerprint) FROM _dupn.version JOIN _dupn.model USING (model_id) WHERE name = 'mix' AND version IN (7, 8);
+
+-- With a temperature the small task is visited more often: one that has a
+-- hundredth of the samples learns in an epoch what it otherwise would not.
+SELECT dupn_drop_task('mix', 'coin');
+CREATE TABLE few AS SELECT user_id, '2024-01-04 12:00'::timestamptz + user_id * interval '1 second' AS occurred_at, user_id % 4 = 1 AS first_shelf
+  FROM generate_series(1, 40) user_id UNION ALL SELECT user_id, '2024-01-06', user_id % 4 = 1 FROM generate_series(41, 200) user_id;
+SELECT dupn_add_task('mix', 'few', 'binary', samples => 'few', label => 'first_shelf', options => '{"hidden": [16]}');
+CALL dupn_run('mix', options => '{"epochs": 1, "learning_rate": 0.003, "calibrate": false}');
+CALL dupn_run('mix', options => '{"epochs": 1, "learning_rate": 0.003, "calibrate": false, "task_temperature": 3}');
+SELECT b.value < a.value - .05 AS better FROM dupn_metrics a JOIN dupn_metrics b USING (task, metric, slice)
+ WHERE a.model = 'mix' AND b.model = 'mix' AND a.version = 9 AND b.version = 10 AND task = 'few' AND metric = 'log_loss' AND slice = 'all';
+
 -- What makes no sense.
+SELECT dupn_alter_model('mix', '{"stopping": "never"}');
+SELECT dupn_alter_model('mix', '{"task_weights": true}');
+SELECT dupn_alter_model('mix', '{"task_temperature": 0.5}');
 SELECT dupn_add_task('mix', 'next', 'next_item', options => '{"calibrate": false}');
 SELECT dupn_alter_model('mix', '{"calibrate": 1}');
 
