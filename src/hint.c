@@ -12,7 +12,7 @@
 #include "utils/varlena.h"
 
 #define MAX_DISTANCE	3		/* as core's hints for columns */
-#define MAX_LISTED		40
+#define MAX_LISTED		80		/* more than there are options */
 #define MAX_COMPARED	255		/* bytes that varstr_levenshtein takes */
 
 const char *
