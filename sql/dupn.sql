@@ -136,6 +136,37 @@ CREATE TABLE _dupn.metric (
 );
 COMMENT ON TABLE _dupn.metric IS 'metrics of versions and of simple baselines on the same split';
 
+CREATE TABLE _dupn.evaluation (
+	job_id			bigint PRIMARY KEY,
+	model_id		int NOT NULL REFERENCES _dupn.model ON DELETE CASCADE,
+	version			int,			-- NULL: baselines alone
+	other_version	int,			-- that it is compared with, or NULL
+	since			timestamptz,	-- NULL: as a training holds out
+	until			timestamptz,
+	evaluated_at	timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE,
+	FOREIGN KEY (model_id, other_version) REFERENCES _dupn.version ON DELETE CASCADE
+);
+COMMENT ON TABLE _dupn.evaluation IS 'evaluations of versions and of baselines, and comparisons';
+
+CREATE TABLE _dupn.evaluation_metric (
+	job_id			bigint NOT NULL REFERENCES _dupn.evaluation ON DELETE CASCADE,
+	task			text NOT NULL,
+	source			text NOT NULL,	-- model, the name of a baseline, or version N
+	metric			text NOT NULL,
+	slice			text NOT NULL,
+	value			float8,
+	low				float8,
+	high			float8,
+	difference		float8,			-- the model or the first version minus this source, paired by user
+	difference_low	float8,
+	difference_high	float8,
+	samples			bigint,
+	bins			jsonb,			-- of ece: [[mean probability, rate, samples], ...]
+	PRIMARY KEY (job_id, task, source, metric, slice)
+);
+COMMENT ON TABLE _dupn.evaluation_metric IS 'what evaluations found';
+
 CREATE TABLE _dupn.refresh (
 	target			text PRIMARY KEY,	-- the user's table, with its schema
 	model_id		int NOT NULL REFERENCES _dupn.model ON DELETE CASCADE,
@@ -160,6 +191,8 @@ SELECT pg_catalog.pg_extension_config_dump('_dupn.job_job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.version', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.weight', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.metric', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation_metric', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.refresh', '');
 
 ------------------------------------------------------------------------------
@@ -249,6 +282,21 @@ COMMENT ON FUNCTION dupn_train(text, jsonb, text[], text)
 CREATE FUNCTION dupn_refresh(model text, target text, options jsonb DEFAULT '{}') RETURNS bigint
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_refresh(text, text, jsonb) IS 'enqueue the writing of all users'' vectors to a table; it starts when the transaction commits';
+
+CREATE FUNCTION dupn_evaluate(model text DEFAULT NULL, version int DEFAULT NULL, since timestamptz DEFAULT NULL,
+		until timestamptz DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_evaluate(text, int, timestamptz, timestamptz, jsonb) IS 'enqueue the judging of a version, beside simple baselines, on samples of a time range, without one on those that it was not trained on; see dupn_evaluations';
+
+CREATE FUNCTION dupn_compare(model text, version int, other_version int, since timestamptz DEFAULT NULL,
+		until timestamptz DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_compare(text, int, int, timestamptz, timestamptz, jsonb) IS 'enqueue the judging of two versions on the same samples; see dupn_comparisons';
+
+CREATE FUNCTION dupn_evaluate_baselines(model text DEFAULT NULL, since timestamptz DEFAULT NULL,
+		until timestamptz DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_evaluate_baselines(text, timestamptz, timestamptz, jsonb) IS 'enqueue the judging of simple baselines, which needs no training; see dupn_evaluations';
 
 CREATE FUNCTION dupn_wait(job bigint, timeout interval DEFAULT NULL) RETURNS text
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
@@ -547,13 +595,43 @@ FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_baselines IS 'every metric of every version and every simple baseline';
 
+CREATE VIEW dupn_evaluations WITH (security_barrier) AS
+SELECT e.job_id, m.name AS model, e.version, e.other_version, e.since, e.until, e.evaluated_at, x.task, x.source, x.metric, x.slice,
+	x.value, x.low, x.high, x.difference AS first_minus_this, x.difference_low, x.difference_high, x.samples
+FROM _dupn.evaluation e JOIN _dupn.model m USING (model_id) JOIN _dupn.evaluation_metric x USING (job_id)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW dupn_evaluations IS 'what evaluations and comparisons found: every metric of the model, or of both versions, and of every simple baseline';
+
+CREATE VIEW dupn_comparisons WITH (security_barrier) AS
+SELECT e.job_id, m.name AS model, f.task, f.metric, f.slice, f.source, f.value, x.source AS other, x.value AS other_value,
+	x.difference, x.difference_low, x.difference_high,
+	CASE WHEN f.metric OPERATOR(pg_catalog.=) ANY ('{log_loss,ece}')
+		-- the lower the better
+		THEN CASE WHEN x.difference_high OPERATOR(pg_catalog.<) 0 THEN 'better' WHEN x.difference_low OPERATOR(pg_catalog.>) 0 THEN 'worse' ELSE 'no difference shown' END
+		ELSE CASE WHEN x.difference_low OPERATOR(pg_catalog.>) 0 THEN 'better' WHEN x.difference_high OPERATOR(pg_catalog.<) 0 THEN 'worse' ELSE 'no difference shown' END
+	END AS verdict, x.samples
+FROM _dupn.evaluation e JOIN _dupn.model m USING (model_id)
+JOIN _dupn.evaluation_metric f ON f.job_id OPERATOR(pg_catalog.=) e.job_id
+	AND f.source OPERATOR(pg_catalog.=) CASE WHEN e.other_version IS NULL THEN 'model' ELSE pg_catalog.format('version %s', e.version) END
+JOIN _dupn.evaluation_metric x ON x.job_id OPERATOR(pg_catalog.=) f.job_id AND x.task OPERATOR(pg_catalog.=) f.task
+	AND x.metric OPERATOR(pg_catalog.=) f.metric AND x.slice OPERATOR(pg_catalog.=) f.slice AND x.source OPERATOR(pg_catalog.<>) f.source
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW dupn_comparisons IS 'evaluations as a verdict: the first version beside the other one, or the model beside each baseline; better and worse where the interval of the difference, paired by user, does not hold 0';
+
 CREATE VIEW dupn_calibration WITH (security_barrier) AS
-SELECT m.name AS model, x.version, x.task, x.source, b.bin::int AS bin,
+SELECT m.name AS model, x.version, NULL::bigint AS job_id, x.task, x.source, b.bin::int AS bin,
 	(b.entry OPERATOR(pg_catalog.->>) 0)::float8 AS probability, (b.entry OPERATOR(pg_catalog.->>) 1)::float8 AS rate,
 	(b.entry OPERATOR(pg_catalog.->>) 2)::bigint AS samples
 FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
 CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(x.bins) WITH ORDINALITY b (entry, bin)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'))
+UNION ALL
+SELECT m.name, e.version, e.job_id, x.task, x.source, b.bin::int,
+	(b.entry OPERATOR(pg_catalog.->>) 0)::float8, (b.entry OPERATOR(pg_catalog.->>) 1)::float8,
+	(b.entry OPERATOR(pg_catalog.->>) 2)::bigint
+FROM _dupn.evaluation e JOIN _dupn.model m USING (model_id) JOIN _dupn.evaluation_metric x USING (job_id)
+CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(x.bins) WITH ORDINALITY b (entry, bin)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_calibration IS 'what probabilities came true: samples by probability in ten bins of the same size; of several classes, of the most likely one';
+COMMENT ON VIEW dupn_calibration IS 'what probabilities came true: samples by probability in ten bins of the same size, of versions and (with their job) of evaluations; of several classes, of the most likely one';
 
-GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_calibration TO PUBLIC;
+GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_evaluations, dupn_comparisons, dupn_calibration TO PUBLIC;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * arguments.c
- *	  Arguments of the answering functions
+ *	  Arguments of the functions that answer and of those that enqueue jobs
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +9,8 @@
 
 #include "access/xact.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 Datum
@@ -54,4 +56,19 @@ version_argument(FunctionCallInfo fcinfo, int n)
 				 errmsg("version must be positive, not %d", version),
 				 errhint("Leave it out, or NULL, for the published version.")));
 	return version;
+}
+
+Jsonb *
+options_argument(FunctionCallInfo fcinfo, int n)
+{
+	Jsonb	   *options;
+
+	if (PG_ARGISNULL(n))
+		return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	options = PG_GETARG_JSONB_P(n);
+	if (!JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object")));
+	return options;
 }

@@ -21,21 +21,6 @@ PG_FUNCTION_INFO_V1(dupn_wait);
 PG_FUNCTION_INFO_V1(dupn_cancel);
 PG_FUNCTION_INFO_V1(dupn_run);
 
-static Jsonb *
-options_argument(FunctionCallInfo fcinfo, int n)
-{
-	Jsonb	   *options;
-
-	if (PG_ARGISNULL(n))
-		return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
-	options = PG_GETARG_JSONB_P(n);
-	if (!JB_ROOT_IS_OBJECT(options))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options must be a JSON object")));
-	return options;
-}
-
 /* An argument that is an option, too: a text, or a list of them. */
 static Jsonb *
 put_option(Jsonb *options, const char *name, char **texts, int n, bool list)

@@ -44,6 +44,7 @@ extern int	first_task(const ModelImage *image, nn_kind kind);
 extern TimestampTz as_of_argument(FunctionCallInfo fcinfo, int n);
 extern char *text_argument(FunctionCallInfo fcinfo, int n);	/* or NULL */
 extern int32 version_argument(FunctionCallInfo fcinfo, int n);	/* or 0 */
+extern Jsonb *options_argument(FunctionCallInfo fcinfo, int n); /* NULL: {} */
 
 /* Text for a result's column, NULL for NULL. */
 extern Datum text_or_null(const char *text, bool *isnull);

@@ -8,6 +8,7 @@
 #include "train/job.h"
 
 #include "hint.h"
+#include "train/evaluate.h"
 #include "train/refresh.h"
 #include "train/transfer.h"
 
@@ -28,6 +29,9 @@ train_check(Model *model, Jsonb *options)
 static const JobAction actions[] = {
 	{"train", train_check, train_run},
 	{"refresh", refresh_check, refresh_run},
+	{"evaluate", evaluate_check, evaluate_run},
+	{"compare", compare_check, compare_run},
+	{"baselines", baselines_check, baselines_run},
 };
 
 const JobAction *
@@ -45,7 +49,7 @@ job_action(const char *name)
 			return &actions[i];
 		known[i] = actions[i].name;
 	}
-	if (strcmp(name, "finetune") == 0 || strcmp(name, "evaluate") == 0)
+	if (strcmp(name, "finetune") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("action \"%s\" is not there yet in version %s", name, DUPN_VERSION),
