@@ -106,8 +106,10 @@ SELECT dupn_evaluate('e', options => '{"users": "some"}');
 SELECT dupn_compare('e', 1, NULL);
 SELECT dupn_compare('e', 1, 9);
 SELECT dupn_evaluate_baselines('e', options => '{"version": 1}');
+\set VERBOSITY sqlstate
 CALL dupn_run('e', 'evaluate', '{"since": "2025-01-01"}');
-SELECT message FROM dupn_jobs WHERE state = 'failed' ORDER BY job_id;
+\set VERBOSITY default
+SELECT message FROM dupn_jobs WHERE model = 'e' AND state = 'failed' ORDER BY job_id;
 ALTER TABLE events RENAME action TO deed;
 SELECT dupn_evaluate('e', 1);
 ALTER TABLE events RENAME deed TO action;

@@ -42,6 +42,8 @@ SELECT 'task', t FROM _dupn.task t ORDER BY model_id, name;
 SELECT 'version', v FROM _dupn.version v ORDER BY model_id, version;
 SELECT 'weight', model_id, version, part, md5(data) FROM _dupn.weight ORDER BY 2, 3, 4;
 SELECT 'metric', m FROM _dupn.metric m ORDER BY model_id, version, task, source, metric, slice;
+SELECT 'evaluation', e FROM _dupn.evaluation e ORDER BY job_id;
+SELECT 'evaluated', m FROM _dupn.evaluation_metric m ORDER BY job_id, task, source, metric, slice;
 SELECT 'job', job_id, model_id, model_name, owner, action, options, state, message, version, ended_at FROM _dupn.job ORDER BY job_id;
 SELECT 'sequences', last_value FROM _dupn.model_model_id_seq UNION ALL SELECT 'sequences', last_value FROM _dupn.job_job_id_seq;
 END
@@ -56,6 +58,7 @@ create_model($node, 'shop', 'keeper', 'second');
 sql('shop', "CALL dupn_run('first')");
 sql('shop', qq{CALL dupn_run('first', 'train', '{"seed": 2}')});
 sql('shop', "CALL dupn_run('second')");
+sql('shop', qq{CALL dupn_run('first', 'compare', '{"version": 1, "other_version": 2, "since": "2024-01-01 12:00Z"}')});
 sql('shop', "SELECT dupn_publish('first', 1); SELECT dupn_drop_model('dropped')");
 sql('shop', <<'END');
 SET ROLE keeper;
