@@ -27,7 +27,7 @@ CALL dupn_run('e', 'train', '{"epochs": 6, "refit": true, "publish": false}');
 
 -- what a training reports
 CALL dupn_run('e', 'evaluate', '{"version": 1, "users": "reported"}');
-SELECT (SELECT count(*) FROM dupn_baselines WHERE version = 1) AS trained, count(*) AS evaluated,
+SELECT (SELECT count(*) FROM dupn_baselines WHERE version = 1) = count(*) AS all, count(*) > 250 AS many,
 	count(*) FILTER (WHERE b.value IS NULL) AS missing,
 	max(abs(b.value - e.value)) < 1e-5 AND max(abs(b.low - e.low)) < 1e-3 AND max(abs(b.difference_high - e.difference_high)) < 1e-3 AS same, bool_and(b.samples = e.samples) AS samples
   FROM dupn_evaluations e LEFT JOIN dupn_baselines b USING (version, task, source, metric, slice);

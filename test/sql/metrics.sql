@@ -68,7 +68,7 @@ SELECT 10 * (place + last - 1) / 2 / n AS bin, avg(p) AS probability, avg(clicke
 INSERT INTO expected SELECT 'ece', 'all', sum(samples * abs(probability - rate)) / sum(samples) FROM bins;
 
 SELECT metric, slice, samples = s.n AS samples, low <= m.value AND m.value <= high AS inside,
-	CASE WHEN abs(m.value - e.value) > 1e-4 THEN format('%s, in SQL %s', m.value, e.value) END AS off
+	CASE WHEN abs(m.value - e.value) > 1e-3 THEN format('%s, in SQL %s', m.value, e.value) END AS off
   FROM dupn_metrics m FULL JOIN expected e USING (metric, slice) LEFT JOIN (SELECT slice, count(*) AS n FROM sliced GROUP BY 1) s USING (slice)
  WHERE m.task = 'click' OR m.task IS NULL ORDER BY metric, slice COLLATE "C";
 SELECT count(*) AS bins, bool_and(c.samples = b.samples AND abs(c.probability - b.probability) < 1e-4 AND abs(c.rate - b.rate) < 1e-4) AS same
