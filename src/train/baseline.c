@@ -21,184 +21,32 @@
 
 #include <math.h>
 
+#include "train/item_table.h"
+
 #define HISTORY			50		/* latest events that Markov and kNN look at */
 #define REACH			10		/* events between two of a decayed pair */
 #define DECAY			0.8f
 #define MARKOV_SHRINK	5.0f
 #define KNN_SHRINK		10.0f
 #define BEFORE_TABLES	1000.0f /* more than the sum of what tables say */
-#define MAX_PAIRS		20000000	/* beyond, users are sampled: bounds time */
 
 /* ---------------- item-to-item tables ---------------- */
 
-typedef struct Pair
+static double
+cosine(double sum, double from, double to)
 {
-	int32		from;
-	int32		to;
-	float		weight;
-} Pair;
-
-typedef struct ItemTable
-{
-	ColumnStore *store;
-	int64	   *offsets;		/* [J + 1] */
-	const Pair *pair;			/* by from, then to */
-} ItemTable;
-
-typedef enum PairKind
-{
-	PAIR_NEXT,					/* what came directly after */
-	PAIR_DECAYED,				/* what came within REACH events */
-	PAIR_TOGETHER				/* what the same user had, each once */
-} PairKind;
-
-static int
-compare_pairs(const void *a, const void *b)
-{
-	const Pair *x = a;
-	const Pair *y = b;
-
-	if (x->from != y->from)
-		return x->from < y->from ? -1 : 1;
-	if (x->to != y->to)
-		return x->to < y->to ? -1 : 1;
-	return x->weight < y->weight ? -1 : x->weight > y->weight;
+	return sum / sqrt((from + MARKOV_SHRINK) * (to + MARKOV_SHRINK));
 }
 
-static int
-compare_items(const void *a, const void *b)
+static double
+shrunk(double sum, double from, double to)
 {
-	int32		x = *(const int32 *) a;
-	int32		y = *(const int32 *) b;
-
-	return x < y ? -1 : x > y;
+	return sum / (sqrt(from * to) + KNN_SHRINK);
 }
 
-/* Catalogue items of a user's last HISTORY * 2 training events, oldest first. */
-static int
-training_items(const Dataset *data, const User *user, int32 *items)
-{
-	int64		end = user->start;
-	int64		begin;
-	int			n = 0;
-
-	while (end < user->start + user->n && data->events->time[end] < user->hold_out)
-		end++;
-	begin = Max(user->start, end - 2 * HISTORY);
-	for (int64 row = begin; row < end; row++)
-		if (data->events->item[row] >= 0)
-			items[n++] = data->events->item[row];
-	return n;
-}
-
-/* The pairs of one user; pairs NULL: only count them. */
-static int64
-user_pairs(const Dataset *data, const User *user, PairKind kind, Pair *pairs)
-{
-	int32		items[2 * HISTORY];
-	int			n = training_items(data, user, items);
-	int			reach = kind == PAIR_NEXT ? 1 : kind == PAIR_DECAYED ? REACH : n;
-	int64		count = 0;
-
-	if (kind == PAIR_TOGETHER)
-	{
-		int			distinct = 0;
-
-		qsort(items, n, sizeof(int32), compare_items);
-		for (int i = 0; i < n; i++)
-			if (i == 0 || items[i] != items[i - 1])
-				items[distinct++] = items[i];
-		n = distinct;
-	}
-	for (int a = 0; a < n; a++)
-	{
-		float		weight = 1;
-
-		for (int b = a + 1; b < n && b <= a + reach; b++)
-		{
-			if (items[a] != items[b])
-			{
-				if (pairs != NULL)
-				{
-					pairs[count] = (Pair) {items[a], items[b], weight};
-					if (kind == PAIR_TOGETHER)
-						pairs[count + 1] = (Pair) {items[b], items[a], weight};
-				}
-				count += kind == PAIR_TOGETHER ? 2 : 1;
-			}
-			if (kind == PAIR_DECAYED)
-				weight *= DECAY;
-		}
-	}
-	return count;
-}
-
-static ItemTable *
-item_table(const Dataset *data, PairKind kind)
-{
-	ItemTable  *table = palloc(sizeof(ItemTable));
-	const int64 *count = data->catalogue.count;
-	Pair	   *buffer = palloc(sizeof(Pair) * 2 * HISTORY * 2 * HISTORY);	/* of one user */
-	Column	   *all;
-	Column	   *merged;
-	int64		total = 0;
-	uint32		stride;
-
-	table->store = column_store(CurrentMemoryContext, data->memory);
-	all = column_add(table->store, sizeof(Pair), NULL);
-	merged = column_add(table->store, sizeof(Pair), &table->pair);
-	for (int64 u = 0; u < data->n_users; u++)
-	{
-		total += user_pairs(data, &data->users[u], kind, NULL);
-		if (u % 1024 == 0)
-			job_check();
-	}
-	stride = (uint32) (total / MAX_PAIRS + 1);
-	for (int64 u = 0; u < data->n_users; u++)
-	{
-		if (data->users[u].hash / 2 % stride == 0)
-			column_append(all, buffer, user_pairs(data, &data->users[u], kind, buffer));
-		if (u % 1024 == 0)
-			job_check();
-	}
-	column_finish(all);
-	all = column_sorted(all, compare_pairs);
-
-	table->offsets = palloc0_array_huge(int64, data->catalogue.n + 1);
-	for (int64 begin = 0, end; begin < all->n; begin = end)
-	{
-		const Pair *pair = (const Pair *) all->data;
-		Pair		p = pair[begin];
-		double		from = count[p.from];
-		double		to = count[p.to];
-
-		for (end = begin + 1; end < all->n && pair[end].from == p.from && pair[end].to == p.to; end++)
-			p.weight += pair[end].weight;
-		if (kind == PAIR_DECAYED)
-			p.weight /= sqrt((from + MARKOV_SHRINK) * (to + MARKOV_SHRINK));
-		else if (kind == PAIR_TOGETHER)
-			p.weight /= sqrt(from * to) + KNN_SHRINK;
-		column_append(merged, &p, 1);
-		table->offsets[p.from + 1]++;
-		if (merged->n % 4096 == 0)
-			job_check();
-	}
-	column_finish(merged);
-	column_free(all);
-	for (int64 j = 0; j < data->catalogue.n; j++)
-		table->offsets[j + 1] += table->offsets[j];
-	pfree(buffer);
-	job_spilled(column_memory_spilled(data->memory));
-	return table;
-}
-
-static void
-item_table_free(ItemTable *table)
-{
-	column_store_delete(table->store);
-	pfree(table->offsets);
-	pfree(table);
-}
+static const PairRule next_rule = {.reach = 1, .decay = 1, .latest = 2 * HISTORY, .task = -1};
+static const PairRule decayed_rule = {.reach = REACH, .decay = DECAY, .latest = 2 * HISTORY, .task = -1, .score = cosine};
+static const PairRule together_rule = {.together = true, .latest = 2 * HISTORY, .task = -1, .score = shrunk};
 
 /* ---------------- ranking by sparse scores ---------------- */
 
@@ -394,9 +242,9 @@ next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask
 	static const char *const names[] = {"popularity", "own_recent", "own_counts", "markov",
 	"decayed_markov", "item_knn", "own_then_knn"};
 	Results    *results[lengthof(names)];
-	ItemTable  *next = item_table(data, PAIR_NEXT);
-	ItemTable  *decayed = item_table(data, PAIR_DECAYED);
-	ItemTable  *together = item_table(data, PAIR_TOGETHER);
+	ItemTable  *next = item_table(data, &next_rule);
+	ItemTable  *decayed = item_table(data, &decayed_rule);
+	ItemTable  *together = item_table(data, &together_rule);
 	Ranking		ranking = {0};
 	History		history = {0};
 	int64		longest = 0;
