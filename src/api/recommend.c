@@ -42,6 +42,14 @@ typedef struct Repeat
 	float		term;
 } Repeat;
 
+/* n_j of NETWORK.md: a row of S on the way through the catalogue. */
+typedef struct MemoryRow
+{
+	int64		at,
+				end;			/* of its entries */
+	float		weight;
+} MemoryRow;
+
 typedef struct Question
 {
 	AskedUser	asked;
@@ -53,6 +61,9 @@ typedef struct Question
 	float	   *row_score;		/* of the rows of the item tables */
 	int			n_repeat;
 	Repeat	   *repeat;			/* by item */
+	const Neighbours *neighbours;
+	int			n_memory;
+	MemoryRow  *memory;			/* as they are before the first item */
 	bool	   *seen;			/* [J], or NULL: not excluded */
 
 	/* the answer */
@@ -109,11 +120,23 @@ sift_up(Scored *heap, int at)
 
 /* Scores of the items from `first` on, -infinity for those that are excluded. */
 static void
-score_block(const Question *question, const ModelImage *image, int64 first, int n, int *repeat, float *score)
+score_block(const Question *question, const ModelImage *image, int64 first, int n, int *repeat,
+			MemoryRow *memory, float *score)
 {
+	const Neighbours *neighbours = question->neighbours;
+	float		sum[BLOCK];
+
 	nn_item_scores(&image->config, question->row_score, image->catalogue.feature, first, n, score);
 	for (; *repeat < question->n_repeat && question->repeat[*repeat].item < first + n; (*repeat)++)
 		score[question->repeat[*repeat].item - first] += question->repeat[*repeat].term;
+	if (question->n_memory > 0)
+		memset(sum, 0, sizeof(float) * n);
+	for (int i = 0; i < question->n_memory; i++)
+		for (MemoryRow *row = &memory[i]; row->at < row->end && neighbours->items[row->at] < first + n; row->at++)
+			sum[neighbours->items[row->at] - first] += row->weight * neighbours->values[row->at];
+	for (int j = 0; question->n_memory > 0 && j < n; j++)
+		if (sum[j] > 0)
+			score[j] += log1pf(sum[j]);
 	for (int j = 0; question->seen && j < n; j++)
 		if (question->seen[first + j])
 			score[j] = -INFINITY;
@@ -130,12 +153,15 @@ best_items(const Question *question, const ModelImage *image, Scored *best, int 
 	float		score[BLOCK];
 	int			found = 0;
 	int			repeat = 0;
+	MemoryRow	memory[NEIGHBOUR_EVENTS];
 
+	for (int i = 0; i < question->n_memory; i++)
+		memory[i] = question->memory[i];
 	for (int64 first = 0; first < image->catalogue.n; first += BLOCK)
 	{
 		int			n = (int) Min(image->catalogue.n - first, BLOCK);
 
-		score_block(question, image, first, n, &repeat, score);
+		score_block(question, image, first, n, &repeat, memory, score);
 		for (int begin = 0; begin < n; begin += RUN)
 		{
 			int			end = Min(begin + RUN, n);
@@ -273,6 +299,28 @@ find_repeats(Session *session, Question *question)
 }
 
 static void
+find_memory(Session *session, Question *question)
+{
+	const ModelImage *image = session->image;
+	const Neighbours *neighbours = &image->task[question->task].neighbours;
+	NeighbourEvent events[NEIGHBOUR_EVENTS];
+	const float *lag;
+
+	if (image->config.task[question->task].memory == 0)
+		return;
+	lag = image->param + image->layout.tensor[image->layout.task[question->task].memory_lag].offset;
+	question->neighbours = neighbours;
+	question->n_memory = neighbour_events(session->events, session->start, session->n, events);
+	question->memory = palloc(sizeof(MemoryRow) * (question->n_memory + 1));
+	for (int i = 0; i < question->n_memory; i++)
+		question->memory[i] = (MemoryRow) {
+			.at = neighbours->offsets[events[i].item],
+			.end = neighbours->offsets[events[i].item + 1],
+			.weight = expf(lag[events[i].lag])
+		};
+}
+
+static void
 answer(Session *session, void *argument)
 {
 	Question   *question = argument;
@@ -290,6 +338,7 @@ answer(Session *session, void *argument)
 										  MCXT_ALLOC_HUGE);
 	session_compute(session, score_step, question);
 	find_repeats(session, question);
+	find_memory(session, question);
 	choose(session, question);
 }
 

@@ -231,6 +231,7 @@ find_statistics(ModelImage *image, const char *what)
 	{
 		const nn_task *task = &image->config.task[t];
 		const float *calibration;
+		Neighbours *neighbours = &image->task[t].neighbours;
 		int64		n;
 
 		if (task->kind == NN_MULTICLASS)
@@ -240,6 +241,14 @@ find_statistics(ModelImage *image, const char *what)
 			damaged(what, "tensor \"task.%s.calibration\" has the wrong length", task->name);
 		image->task[t].calibration[0] = calibration ? calibration[0] : 1;
 		image->task[t].calibration[1] = calibration ? calibration[1] : 0;
+		if (task->memory > 0)
+		{
+			neighbours->offsets = find_vector(image, what, NN_I64, image->catalogue.n + 1, image->catalogue.n + 1,
+											  &n, "task.%s.memory.offsets", task->name);
+			neighbours->items = find_vector(image, what, NN_I32, 0, PG_INT64_MAX, &n,
+											"task.%s.memory.items", task->name);
+			neighbours->values = find_vector(image, what, NN_F32, n, n, &n, "task.%s.memory.values", task->name);
+		}
 		if (task->features == 0)
 			continue;
 		image->task[t].mean = find_vector(image, what, NN_F32, task->features, task->features, &n,
@@ -457,6 +466,35 @@ check_levels(const ImageTask *levels, const nn_task *task, const char *what)
 	}
 }
 
+/* Serving walks along rows, whose items ascend. */
+static void
+check_neighbours(const ModelImage *image, int t, const char *what)
+{
+	const Neighbours *neighbours = &image->task[t].neighbours;
+	int64		n = image->catalogue.n;
+	char		name[NN_MAX_TENSOR];
+	int64		count;
+
+	snprintf(name, sizeof(name), "task.%s.memory.items", image->config.task[t].name);
+	count = count_of(image, name);
+	check_offsets(neighbours->offsets, n, count, MOST_NEIGHBOURS, "memory", what);
+	for (int64 i = 0; i < n; i++)
+	{
+		int32		least = 0;
+
+		for (int64 k = neighbours->offsets[i]; k < neighbours->offsets[i + 1]; k++)
+		{
+			if (neighbours->items[k] < least || neighbours->items[k] >= n)
+				damaged(what, "the memory of task \"%s\" has an item out of range or order",
+						image->config.task[t].name);
+			least = neighbours->items[k] + 1;
+		}
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	check_floats(neighbours->values, count, "memory", what);
+}
+
 /* Everything else, at the cost of reading all bytes. */
 static void
 image_check(const ModelImage *image, const char *what)
@@ -494,6 +532,8 @@ image_check(const ModelImage *image, const char *what)
 		check_floats(task->calibration, 2, "calibration", what);
 		if (!(task->calibration[0] > 0))
 			damaged(what, "the calibration of task \"%s\" turns its order around", image->config.task[t].name);
+		if (image->config.task[t].memory > 0)
+			check_neighbours(image, t, what);
 	}
 }
 

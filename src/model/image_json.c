@@ -147,6 +147,7 @@ put_task(StringInfo out, const FeatureSet *set, const Model *model, const ModelT
 	{
 		/* the repeat term is indexed by recency, which "time": "paper" has only as a property */
 		put_boolean(out, "repeat", task->options.repeat && !model->options.time_paper);
+		put_integer(out, "memory", task->options.memory ? LAG_BUCKETS : 0);
 		put_integer(out, "catalogue", catalogue_size);
 	}
 	else
@@ -600,6 +601,9 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 	if ((image->config.recency != 0 && image->config.recency != TIME_BUCKETS) ||
 		(image->config.lag != 0 && image->config.lag != LAG_BUCKETS))
 		bad_features(what, "the network has other time buckets than this server");
+	for (int t = 0; t < image->config.n_task; t++)
+		if (image->config.task[t].memory != 0 && image->config.task[t].memory != LAG_BUCKETS)
+			bad_features(what, "the memory term has other lags than this server");
 
 	/* the vocabularies of derived features follow from the above */
 	for (int group = 0; group < NN_GROUPS; group++)

@@ -12,6 +12,7 @@
 #define DUPN_MODEL_H
 
 #include "features/columns.h"
+#include "features/neighbours.h"
 #include "model/options.h"
 
 #include "access/genam.h"
@@ -209,6 +210,7 @@ extern void task_check(const Model *model, const FeatureSet *set, const ModelTas
  *	task.<t>.within_keys I64 [n] (cells): the values within which they are cut
  *	task.<t>.mean F32 [F], task.<t>.scale F32 [F]
  *	task.<t>.calibration F32 [2], where there is one
+ *	task.<t>.memory.offsets I64 [J + 1], .items I32, .values F32 (Neighbours)
  */
 typedef struct ImageTask
 {
@@ -220,6 +222,7 @@ typedef struct ImageTask
 	int64		n_within;		/* rows, each of a value of within_key; 0: one row for all */
 	const Cell *within_key;
 	float		calibration[2];	/* a logit counts as [0] * logit + [1], [0] > 0 */
+	Neighbours	neighbours;		/* next_item with a memory term */
 } ImageTask;
 
 static inline double

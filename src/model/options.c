@@ -129,6 +129,7 @@ static const Option task_table[] = {
 	{"within", OPTION_NAME, "column within whose values the levels are cut", AT(within), FOR(MULTICLASS)},
 	{"where", OPTION_OBJECT, "which events count: {column: value or [values]}", AT(where), FOR(BINARY | MULTICLASS | NEXT_ITEM)},
 	{"repeat", OPTION_BOOL, "a term for items the user had before", AT(repeat), true, FOR(NEXT_ITEM)},
+	{"memory", OPTION_BOOL, "a term for items that came after those of the window", AT(memory), true, FOR(NEXT_ITEM)},
 	{"exclude_seen", OPTION_BOOL, "whether metrics rank only items new to the user", AT(exclude_seen), false, FOR(NEXT_ITEM)},
 	{"k", OPTION_INTS, "lengths of lists that metrics look at", AT(k), -1, 1, 1000, 1, 8, COUNT(n_k), FOR(NEXT_ITEM)},
 	{"time_column", OPTION_NAME, "column of the samples with their time", AT(time_column), FOR(SAMPLES)},

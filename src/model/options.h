@@ -100,6 +100,7 @@ typedef struct TaskOptions
 	char	   *within;			/* levels cut within values of this column, or NULL */
 	Jsonb	   *where;			/* {behaviour or item column: value or [values]}, or NULL */
 	bool		repeat;			/* true: next_item's repeat term */
+	bool		memory;			/* true: next_item's memory term */
 	bool		exclude_seen;	/* false: rank only items new to the user in metrics */
 	int			k[8];			/* "k": [5, 10, 20] of HR and NDCG */
 	int			n_k;

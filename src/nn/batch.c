@@ -147,13 +147,15 @@ next_item_fine(const nn_config *config, const nn_task *task, const nn_samples *s
 		!lists_fine(samples->target_offsets, samples->target, S) ||
 		!lists_fine(samples->extra_offsets, samples->extra, S) ||
 		!lists_fine(samples->hidden_offsets, samples->hidden, S) ||
-		!lists_fine(samples->wide_offsets, samples->wide, S))
+		!lists_fine(samples->wide_offsets, samples->wide, S) ||
+		!lists_fine(samples->memory_offsets, samples->memory, S))
 		return false;
 	if (samples->target_offsets && samples->target_offsets[S] > 0 &&
 		(samples->target_weight == NULL ||
 		 !all_finite(samples->target_weight, samples->target_offsets[S], false)))
 		return false;
-	if (samples->wide_offsets && samples->wide_offsets[S] > 0 && !task->repeat)
+	if ((samples->wide_offsets && samples->wide_offsets[S] > 0 && !task->repeat) ||
+		(samples->memory_offsets && samples->memory_offsets[S] > 0 && task->memory == 0))
 		return false;
 	for (int s = 0; s < S; s++)
 	{
@@ -180,6 +182,12 @@ next_item_fine(const nn_config *config, const nn_task *task, const nn_samples *s
 			if (!column_fine(samples, s, samples->wide[k].column, true) ||
 				samples->wide[k].param < 0 || samples->wide[k].param >= params ||
 				!isfinite(samples->wide[k].value))
+				return false;
+		for (int64_t k = samples->memory_offsets ? samples->memory_offsets[s] : 0;
+			 samples->memory_offsets && k < samples->memory_offsets[s + 1]; k++)
+			if (!column_fine(samples, s, samples->memory[k].column, true) ||
+				samples->memory[k].lag < 0 || samples->memory[k].lag >= task->memory ||
+				!isfinite(samples->memory[k].value) || samples->memory[k].value < 0.0f)
 				return false;
 	}
 	return true;

@@ -372,6 +372,8 @@ check_task(reader *r, const nn_task *task)
 		return fail(r, "task \"%s\": a %s task takes no \"product\"", task->name, kind);
 	if (task->product && task->n_candidate == 0)
 		return fail(r, "task \"%s\": \"product\" needs a \"candidate\"", task->name);
+	if (task->memory > 0 && task->kind != NN_NEXT_ITEM)
+		return fail(r, "task \"%s\": a %s task takes no \"memory\"", task->name, kind);
 	return true;
 }
 
@@ -420,6 +422,8 @@ read_task(reader *r, int number, nn_task *task, char candidate[][NN_MAX_NAME])
 			fine = read_weight(r, place, &task->pairwise);
 		else if (nn_json_is(&r->js, key, "product"))
 			fine = read_bool(r, place, &task->product);
+		else if (nn_json_is(&r->js, key, "memory"))
+			fine = read_size(r, ':', place, 0, NN_MAX_WIDTH, &task->memory);
 		else if (nn_json_is(&r->js, key, "catalogue"))
 		{
 			/* how many columns the batch has: the batch says so itself */

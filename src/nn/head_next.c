@@ -3,7 +3,17 @@
  * head_next.c
  *	  Which item comes next: a softmax over columns
  *
- *	query = W r + b		logit_j = query . e_j + b_j + wide terms
+ *	query = W r + b		logit_j = query . e_j + b_j + wide terms + n_j
+ *
+ *	n_j = log(1 + sum over terms of value exp(memory.lag[lag]))
+ *
+ * A departure from NETWORK.md, where n_j is the sum itself.  Added to logits,
+ * counts say "so many times as likely" once per event, and where two events
+ * agree the product is far off; in the logarithm they say what they are, shares
+ * of a mixture of what came after each event.  Counts alone (popularity, the
+ * repeat term and n_j, no network; HR@10) reach .080 instead of .060 on Amazon
+ * Beauty and .345 instead of .288 on REES46, at a loss of 8.87 instead of 9.03
+ * and 6.49 instead of 7.52; on Taobao and The Complete Journey both are alike.
  *
  * The first `shared` columns are one product for all samples; the others are
  * compared only with the samples that list them (nn.h, nn_samples).
@@ -59,6 +69,7 @@ nn_next_carve(const nn_run *run, const nn_samples *samples, nn_arena *arena,
 	head->place = nn_arena_alloc(arena, (size_t) (samples->columns - samples->shared), sizeof(int32_t));
 	head->line = nn_arena_floats(arena, line_floats(samples), 1);
 	head->log_sum = nn_arena_floats(arena, S, 1);
+	head->memory = nn_arena_floats(arena, samples->memory_offsets ? samples->columns : 0, 1);
 }
 
 /* Note where each of a sample's extra columns is in its list. */
@@ -122,6 +133,36 @@ add_wide(const nn_run *run, int t, const nn_samples *samples, int s,
 	}
 }
 
+/* The sums of a sample's memory terms, by column; 0 where there is none. */
+static void
+sum_memory(const float *lag, const nn_samples *samples, int s, const nn_head *head)
+{
+	for (int64_t k = samples->memory_offsets[s]; k < samples->memory_offsets[s + 1]; k++)
+		head->memory[samples->memory[k].column] +=
+			samples->memory[k].value * expf(lag[samples->memory[k].lag]);
+}
+
+static void
+add_memory(const nn_run *run, int t, const nn_samples *samples, int s,
+		   const nn_head *head, nn_task_acts *acts)
+{
+	if (samples->memory_offsets == NULL || run->layout->task[t].memory_lag < 0)
+		return;
+	sum_memory(nn_param(run, run->layout->task[t].memory_lag), samples, s, head);
+	for (int64_t k = samples->memory_offsets[s]; k < samples->memory_offsets[s + 1]; k++)
+	{
+		int32_t		column = samples->memory[k].column;
+		float		term = log1pf(head->memory[column]);
+
+		/* a column may have terms of several lags */
+		head->memory[column] = 0.0f;
+		if (column < samples->shared)
+			acts->logit[(int64_t) s * samples->shared + column] += term;
+		else
+			acts->extra_logit[extra_begin(samples, s) + head->place[column - samples->shared]] += term;
+	}
+}
+
 static double
 sample_loss(const nn_samples *samples, int s, const nn_head *head, const nn_task_acts *acts)
 {
@@ -165,6 +206,8 @@ nn_next_forward(const nn_run *run, int t, const nn_samples *samples,
 	for (int j = 0; j < samples->columns; j++)
 		head->column_bias[j] = nn_item_bias(config, run->layout, run->param, t, samples->column, j);
 
+	if (samples->memory_offsets)
+		memset(head->memory, 0, samples->columns * sizeof(float));
 	for (int s = 0; s < samples->n; s++)
 		memcpy(acts->logit + (size_t) s * shared, head->column_bias, shared * sizeof(float));
 	NN_TRY(nn_product(run, NN_ABT, samples->n, shared, E, acts->query, E, head->column, E,
@@ -180,6 +223,7 @@ nn_next_forward(const nn_run *run, int t, const nn_samples *samples,
 				nn_vector_dot(E, acts->query + (size_t) s * E, head->column + (size_t) j * E);
 		}
 		add_wide(run, t, samples, s, head, acts);
+		add_memory(run, t, samples, s, head, acts);
 		if (samples->target_offsets)
 			loss += nn_sample_weight(samples, s) * sample_loss(samples, s, head, acts);
 		if (s % 64 == 63 && run->abort != NULL && run->abort(run->abort_arg))
@@ -203,6 +247,28 @@ line_gradient(const nn_samples *samples, int s, const nn_head *head, const nn_ta
 	nn_vector_scale(n, scale * total, head->line);
 	for (int64_t k = samples->target_offsets[s]; k < samples->target_offsets[s + 1]; k++)
 		head->line[line_place(samples, head, samples->target[k])] -= scale * samples->target_weight[k];
+}
+
+static void
+memory_backward(const nn_run *run, int t, const nn_samples *samples, int s, const nn_head *head, nn_grad *grad)
+{
+	const float *lag;
+	float	   *d_lag;
+
+	if (samples->memory_offsets == NULL || run->layout->task[t].memory_lag < 0)
+		return;
+	lag = nn_param(run, run->layout->task[t].memory_lag);
+	d_lag = nn_grad_of(run, grad, run->layout->task[t].memory_lag);
+	sum_memory(lag, samples, s, head);
+	for (int64_t k = samples->memory_offsets[s]; k < samples->memory_offsets[s + 1]; k++)
+	{
+		const nn_memory *memory = &samples->memory[k];
+
+		d_lag[memory->lag] += head->line[line_place(samples, head, memory->column)] *
+			memory->value * expf(lag[memory->lag]) / (1.0f + head->memory[memory->column]);
+	}
+	for (int64_t k = samples->memory_offsets[s]; k < samples->memory_offsets[s + 1]; k++)
+		head->memory[samples->memory[k].column] = 0.0f;
 }
 
 /* The part of a line that is not in the shared columns: extras and wide terms. */
@@ -230,6 +296,7 @@ line_backward(const nn_run *run, int t, const nn_samples *samples, int s, const 
 			d_param[samples->wide[k].param] += samples->wide[k].value *
 				head->line[line_place(samples, head, samples->wide[k].column)];
 	}
+	memory_backward(run, t, samples, s, head, grad);
 }
 
 nn_status

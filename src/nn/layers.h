@@ -329,6 +329,7 @@ typedef struct nn_head
 	int32_t    *place;			/* [J - shared] scratch: of a column among a sample's extras */
 	float	   *line;			/* [shared + most extras] scratch: one sample's columns */
 	float	   *log_sum;		/* [S] of what the loss counts */
+	float	   *memory;			/* [J] scratch, 0 between samples */
 } nn_head;
 
 static inline float

@@ -110,6 +110,7 @@ typedef struct nn_task
 	int			position;		/* binary, rank: buckets of the bias of places, 0: none */
 	float		pairwise;		/* binary, rank: share of the loss that compares pairs */
 	bool		product;		/* binary with a candidate: the product term (JSON "product") */
+	int			memory;			/* next_item: lags of the memory term, 0: none (JSON "memory") */
 } nn_task;
 
 /* How the states of a view's events become the first W numbers of r: pooling.c */
@@ -192,6 +193,7 @@ typedef struct nn_task_tensors
 	int			item_bias[NN_MAX_FEATURES];
 	int			repeat_recency; /* [recency_rows, recency] */
 	int			repeat_count;	/* [5], directly behind repeat_recency */
+	int			memory_lag;		/* [lags] */
 } nn_task_tensors;
 
 typedef struct nn_layout
@@ -269,6 +271,14 @@ typedef struct nn_wide
 	float		value;
 } nn_wide;
 
+/* One term of a sample's memory: logit[column] += log(1 + sum of value * exp(memory.lag[lag])). */
+typedef struct nn_memory
+{
+	int32_t		column;
+	int32_t		lag;
+	float		value;			/* not below 0 */
+} nn_memory;
+
 /*
  * The samples of one task.
  *
@@ -308,6 +318,8 @@ typedef struct nn_samples
 	const int32_t *hidden;		/* columns < shared */
 	const int64_t *wide_offsets;	/* [S + 1]; NULL: none */
 	const nn_wide *wide;
+	const int64_t *memory_offsets;	/* [S + 1]; NULL: none */
+	const nn_memory *memory;
 } nn_samples;
 
 typedef struct nn_batch

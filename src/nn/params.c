@@ -90,6 +90,8 @@ add_task(nn_layout *layout, const nn_config *config, const nn_task *task, nn_tas
 												 "task.%s.repeat.recency", name);
 			tensors->repeat_count = add_tensor(layout, 1, 1, NN_REPEAT_COUNTS, "task.%s.repeat.count", name);
 		}
+		if (task->memory > 0)
+			tensors->memory_lag = add_tensor(layout, 1, 1, task->memory, "task.%s.memory.lag", name);
 		return;
 	}
 
@@ -177,7 +179,7 @@ nn_layout_make(nn_layout *layout, const nn_config *config)
 
 		add_task(layout, config, task, &layout->task[t]);
 		if (task->kind == NN_NEXT_ITEM)
-			expected += task->repeat ? 4 : 2;
+			expected += 2 + (task->repeat ? 2 : 0) + (task->memory > 0);
 		else
 			expected += 2 + 2 * task->n_hidden + (task->n_candidate > 0 ? 2 : 0) + (task->kind == NN_RANK) +
 				(task->position > 0) + (task->product ? 2 : 0);

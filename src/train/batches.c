@@ -10,12 +10,14 @@
 #include <math.h>
 
 #include "train/dataset.h"
+#include "train/memory.h"
 #include "train/negatives.h"
 #include "train/softmax.h"
 #include "utils/memutils.h"
 
 #define LOGIT_FLOATS	(16 * 1024 * 1024)	/* of a step: 64 MB */
 #define REPEAT_COUNTS	4		/* the last index of repeat.count */
+#define EXTRA_NEIGHBOURS 64		/* of the window's items, of a sample with drawn negatives */
 
 /* The samples of a task as they grow. */
 typedef struct TaskSamples
@@ -33,6 +35,8 @@ typedef struct TaskSamples
 				target_weight;
 	Array		wide_offsets,
 				wide;
+	Array		memory_offsets,
+				memory;
 	Array		extra_offsets,
 				extra;
 	Array		hidden_offsets,
@@ -58,6 +62,7 @@ struct Batches
 	Softmax		softmax;
 	Negatives  *negatives[NN_MAX_TASKS];	/* or NULL */
 	uint64	   *random;			/* of a training batch, else NULL */
+	MemoryTerms *memory[NN_MAX_TASKS];	/* NULL: no such term */
 	WindowItem *window;
 	IdRow	   *profile;
 	IdRow	   *context_row;
@@ -84,7 +89,11 @@ batches_make(const Dataset *data, const Moments *moments, const nn_config *confi
 	batches->profile = MemoryContextAlloc(context, sizeof(IdRow));
 	batches->context_row = MemoryContextAlloc(context, sizeof(IdRow));
 	for (int t = 0; t < config->n_task; t++)
+	{
 		next_item |= config->task[t].kind == NN_NEXT_ITEM;
+		if (config->task[t].memory > 0)
+			batches->memory[t] = memory_terms_make(data, t, context);
+	}
 	if (next_item)
 		softmax_make(&batches->softmax, data, context);
 	for (int t = 0; t < config->n_task; t++)
@@ -126,9 +135,9 @@ samples_reset(Batches *batches)
 		TaskSamples *s = &batches->task[t];
 		Array	   *arrays[] = {&s->view, &s->weight, &s->label, &s->label_class, &s->features,
 			&s->target_offsets, &s->target, &s->target_weight, &s->wide_offsets, &s->wide,
-		&s->extra_offsets, &s->extra, &s->hidden_offsets, &s->hidden};
-		Array	   *offsets[] = {&s->target_offsets, &s->wide_offsets, &s->extra_offsets,
-		&s->hidden_offsets};
+			&s->memory_offsets, &s->memory, &s->extra_offsets, &s->extra, &s->hidden_offsets, &s->hidden};
+		Array	   *offsets[] = {&s->target_offsets, &s->wide_offsets, &s->memory_offsets,
+		&s->extra_offsets, &s->hidden_offsets};
 
 		for (int i = 0; i < lengthof(arrays); i++)
 			arrays[i]->n = 0;
@@ -181,6 +190,34 @@ push_wide(Batches *batches, int t, TaskSamples *s, int32 column, const WindowIte
 	PUSH(batches->context, &s->wide, nn_wide, ((nn_wide) {column, rows * cols + Min(w->count, REPEAT_COUNTS), 1}));
 }
 
+/* Near neighbours of the window's items are among a sample's columns, as those are. */
+static void
+push_neighbours(Batches *batches, int t, TaskSamples *s)
+{
+	int32		items[EXTRA_NEIGHBOURS];
+	int			n = memory_strongest(batches->memory[t], EXTRA_NEIGHBOURS, items);
+
+	for (int i = 0; i < n; i++)
+		if (batches->softmax.sample_column[items[i]] < 0)
+			extra_column(batches, s, items[i], true);
+}
+
+/* The memory term, in the columns that the sample has. */
+static void
+push_memory(Batches *batches, TaskSamples *s, const MemoryTerm *term, int64 n,
+			bool sampled, const Columns *columns)
+{
+	for (int64 i = 0; i < n; i++)
+	{
+		int32		column = sampled ? batches->softmax.sample_column[term[i].item] : -1;
+
+		if (column < 0)
+			column = columns->of_item[term[i].item];
+		if (column >= 0)
+			PUSH(batches->context, &s->memory, nn_memory, ((nn_memory) {column, term[i].lag, term[i].value}));
+	}
+}
+
 /* One sample of next_item: the allowed events of the instant are its targets. */
 static void
 push_next_item(Batches *batches, int t, const Moment *moment, int view, TimestampTz now,
@@ -196,6 +233,8 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 	int			n;
 	int			items;
 	int64		start;
+	const MemoryTerm *term = NULL;
+	int64		n_terms = 0;
 
 	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
 		if (event_is_target(data, t, event))
@@ -217,6 +256,12 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 		if (column >= 0)
 			push_wide(batches, t, s, column, w);
 	}
+	if (batches->memory[t])
+	{
+		n_terms = memory_terms(batches->memory[t], moment, start, n, &term);
+		if (sampled)
+			push_neighbours(batches, t, s);
+	}
 	for (int64 event = moment->target; event < moment->target + moment->n_target; event++)
 	{
 		int32		item = data->events->item[event];
@@ -235,6 +280,8 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 		PUSH(batches->context, &s->target_weight, float,
 			 total > 0 ? event_weight(data, t, event) / total : 1.0f / size);
 	}
+	if (n_terms > 0)
+		push_memory(batches, s, term, n_terms, sampled, columns);
 	for (int64 k = first_extra; k < s->extra.n; k++)
 	{
 		int32		column = ((const int32 *) s->extra.data)[k];
@@ -244,6 +291,7 @@ push_next_item(Batches *batches, int t, const Moment *moment, int view, Timestam
 	push_sample(batches, s, view, total / size);
 	PUSH(batches->context, &s->target_offsets, int64, s->target.n);
 	PUSH(batches->context, &s->wide_offsets, int64, s->wide.n);
+	PUSH(batches->context, &s->memory_offsets, int64, s->memory.n);
 	PUSH(batches->context, &s->extra_offsets, int64, s->extra.n);
 	PUSH(batches->context, &s->hidden_offsets, int64, s->hidden.n);
 }
@@ -414,6 +462,11 @@ samples_finish(Batches *batches, Columns *columns, bool has_log_q)
 		}
 		out->wide_offsets = (const int64 *) s->wide_offsets.data;
 		out->wide = (const nn_wide *) s->wide.data;
+		if (task->memory > 0)
+		{
+			out->memory_offsets = (const int64 *) s->memory_offsets.data;
+			out->memory = (const nn_memory *) s->memory.data;
+		}
 	}
 	return batch;
 }

@@ -14,6 +14,7 @@
 
 #include "serve/session.h"
 #include "settings.h"
+#include "train/memory.h"
 #include "train/negatives.h"
 #include "utils/memutils.h"
 
@@ -958,6 +959,9 @@ dataset_load(const Job *job, const Model *model, const ModelImage *base)
 			encode_positives(build, t);
 	}
 	column_store_finish(data->store);
+	for (int t = 0; t < model->n_tasks; t++)
+		if (model->task[t].kind == NN_NEXT_ITEM && model->task[t].options.memory)
+			memory_learn(data, t);
 	job_spilled(column_memory_spilled(data->memory));
 	job_memory();				/* the rows and what was made of them */
 

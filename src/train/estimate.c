@@ -50,6 +50,7 @@ PG_FUNCTION_INFO_V1(dupn_estimate);
 #define RAW_ITEM_BYTES	90.0
 #define SOFTMAX_BYTES	95.0
 #define VALUE_BYTES		40.0
+#define MEMORY_ITEM_BYTES 17.0	/* of a task's memory term: where its row begins, and sums */
 #define MAX_PAIRS		2e7
 #define PAIR_BYTES		12.0
 #define MAX_HISTORY		100.0
@@ -507,6 +508,18 @@ pair_bytes(const Estimate *e)
 		PAIR_BYTES * (Min(events, MAX_PAIRS) + Min(10 * events, MAX_PAIRS) + 2 * Min(window * events, MAX_PAIRS));
 }
 
+/* Entries of S of the memory terms of all tasks, at most: see memory.c. */
+static double
+memory_entries(const Estimate *e, const nn_config *config)
+{
+	double		entries = 0;
+
+	for (int t = 0; t < config->n_task; t++)
+		if (config->task[t].memory > 0)
+			entries += Min(Min(2 * 10 * e->events, MAX_PAIRS), (double) MOST_NEIGHBOURS * e->items);
+	return entries;
+}
+
 /* Bytes of the columns: of raw rows while they are read, and of what is trained on. */
 static void
 column_bytes(const Estimate *e, double *raw, double *kept)
@@ -566,6 +579,7 @@ add_cost(Estimate *e)
 	double		items;
 	double		network;
 	double		pairs;
+	double		entries;
 	double		needed;
 	int			limit_kb = dupn_job_memory > 0 ? dupn_job_memory : maintenance_work_mem;
 
@@ -601,6 +615,11 @@ add_cost(Estimate *e)
 	for (int t = 0; t < config->n_task; t++)
 		if (config->task[t].kind == NN_NEXT_ITEM)
 			network += e->items * (SOFTMAX_BYTES + sizeof(int32) * e->set->n[NN_ITEM]);
+	for (int t = 0; t < config->n_task; t++)
+		if (config->task[t].memory > 0)
+			network += e->items * MEMORY_ITEM_BYTES;
+	entries = memory_entries(e, config);
+	kept += entries * (sizeof(int32) + sizeof(float));
 	pairs = pair_bytes(e);
 	needed = PROCESS_BYTES + items + kept + Max(raw, network + pairs);
 	add_row(e, "memory",
@@ -613,7 +632,7 @@ add_cost(Estimate *e)
 
 	/* hash tables are at most half full; the catalogue has keys, their text, a hash table and ids */
 	add_row(e, "disk",
-			three_digits((4.0 * layout->floats + 12 * 2 * vocabulary +
+			three_digits((4.0 * layout->floats + 12 * 2 * vocabulary + 8 * entries +
 						  e->items * (8 + 8 + 12 + 24 + 8 + 4 * e->set->n[NN_ITEM])) / (1024 * 1024)),
 			"MB", "of each version kept, and of its mapped copy");
 }

@@ -274,6 +274,8 @@ put_samples(Sink *sink, const nn_config *config, int t, const nn_samples *sample
 	put_entries(sink, samples->hidden_offsets, samples->hidden, begin, end, sizeof(int32));
 	put_offsets(sink, samples->wide_offsets, begin, end);
 	put_entries(sink, samples->wide_offsets, samples->wide, begin, end, sizeof(nn_wide));
+	put_offsets(sink, samples->memory_offsets, begin, end);
+	put_entries(sink, samples->memory_offsets, samples->memory, begin, end, sizeof(nn_memory));
 }
 
 static void
@@ -434,6 +436,8 @@ get_samples(Source *source, const nn_config *config, int t, const ShareHeader *h
 	samples->hidden = get_entries(source, samples->hidden_offsets, n, sizeof(int32));
 	samples->wide_offsets = get(source, n + 1, sizeof(int64));
 	samples->wide = get_entries(source, samples->wide_offsets, n, sizeof(nn_wide));
+	samples->memory_offsets = get(source, n + 1, sizeof(int64));
+	samples->memory = get_entries(source, samples->memory_offsets, n, sizeof(nn_memory));
 }
 
 void

@@ -47,11 +47,11 @@ typedef struct ItemTable
 extern ItemTable *item_table(const Dataset *data, const PairRule *rule);
 extern void item_table_free(ItemTable *table);
 
-/* Is a user counted where they are sampled?  stride 0: nobody is. */
+/* Is a user counted where they are sampled? */
 static inline bool
 item_table_counts(uint32 stride, const User *user)
 {
-	return stride > 0 && user->hash / 2 % stride == 0;
+	return user->hash / 2 % stride == 0;
 }
 
 /* The rows [*begin, *end) of a user's events that pairs are made of. */

@@ -131,6 +131,20 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 			}
 			if (!wide && (trainer->calibration[t][0] != 1 || trainer->calibration[t][1] != 0))
 				add_piece(pieces, NN_F32, trainer->calibration[t], 1, 1, 2, "task.%s.calibration", task->name);
+			if (task->memory > 0)
+			{
+				const Neighbours *neighbours = &data->item_memory[t].neighbours;
+				int64		n = neighbours->offsets[catalogue->n];
+
+				if (wide)
+					add_piece(pieces, NN_I64, neighbours->offsets, 1, 1, catalogue->n + 1,
+							  "task.%s.memory.offsets", task->name);
+				else
+				{
+					add_piece(pieces, NN_I32, neighbours->items, 1, 1, n, "task.%s.memory.items", task->name);
+					add_piece(pieces, NN_F32, neighbours->values, 1, 1, n, "task.%s.memory.values", task->name);
+				}
+			}
 			if (!wide && task->features > 0)
 			{
 				add_piece(pieces, NN_F32, data->rows[t].mean, 1, 1, task->features, "task.%s.mean", task->name);

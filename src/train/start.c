@@ -191,5 +191,7 @@ start_values(const Dataset *data, const Moments *moments, const nn_config *confi
 		n_known = start_item_bias(data, layout, t, param);
 		if (n_known > 0 && layout->task[t].repeat_recency >= 0)
 			start_repeat(data, moments, layout, t, n_known, param);
+		if (n_known > 0 && layout->task[t].memory_lag >= 0)
+			start_memory(data, moments, layout, t, param);
 	}
 }

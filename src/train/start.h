@@ -14,4 +14,8 @@
 extern void start_values(const Dataset *data, const Moments *moments, const nn_config *config,
 						 const nn_layout *layout, float *param);
 
+/* start_memory.c: memory.lag of one task, when the others are there. */
+extern void start_memory(const Dataset *data, const Moments *moments, const nn_layout *layout, int t,
+						 float *param);
+
 #endif							/* DUPN_START_H */

@@ -24,6 +24,8 @@
  *	  calibration.c	probabilities that mean what they say
  *	  metrics.c		metrics with intervals, made by resample.c
  *	  baseline.c	what a GROUP BY would have said on the same split
+ *	  item_table.c	how often one item came after another
+ *	  memory.c		the memory term of next_item
  *	  publish.c		a trained network becomes a version
  *	  estimate.c	dupn_estimate; with estimate_leak.c
  *	  refresh.c		stored vectors of all users, brought up to date
@@ -34,6 +36,7 @@
 #ifndef DUPN_TRAIN_H
 #define DUPN_TRAIN_H
 
+#include "features/neighbours.h"
 #include "model/model.h"
 #include "train/column.h"
 
@@ -142,6 +145,15 @@ typedef struct Levels
 #define ITEM_UNKNOWN	(-2)	/* its key is not in the catalogue of the version that
 								 * the data set is encoded by */
 
+/* What the memory term of a next_item task knows. */
+typedef struct TaskMemory
+{
+	Neighbours	neighbours;
+	uint32		stride;			/* of the users that were counted */
+	const int64 *count;			/* [J] times that items occurred among what was counted */
+	double		events;			/* sum of them */
+} TaskMemory;
+
 typedef struct Dataset
 {
 	const Model *model;
@@ -165,6 +177,7 @@ typedef struct Dataset
 								 * the others are no columns of training */
 	SampleRows	rows[NN_MAX_TASKS];
 	Levels		levels[NN_MAX_TASKS];	/* multiclass tasks */
+	TaskMemory	item_memory[NN_MAX_TASKS];	/* next_item tasks */
 	TimestampTz cut;			/* samples at or after it are held out; DT_NOEND with
 								 * last_event, see User */
 	TimestampTz last_time;		/* of all events */

@@ -273,6 +273,15 @@ next_loss(const naive *n, int t, int s, const double *r, naive_out *out)
 		 samples->wide_offsets && k < samples->wide_offsets[s + 1]; k++)
 		logit[samples->wide[k].column] += samples->wide[k].value *
 			tensor(n, tensors->repeat_recency)[samples->wide[k].param];
+	for (int j = 0; samples->memory_offsets && j < samples->columns; j++)
+	{
+		double		memory = 1.0;
+
+		for (int64_t k = samples->memory_offsets[s]; k < samples->memory_offsets[s + 1]; k++)
+			if (samples->memory[k].column == j)
+				memory += samples->memory[k].value * exp(tensor(n, tensors->memory_lag)[samples->memory[k].lag]);
+		logit[j] += log(memory);
+	}
 	for (int64_t k = samples->extra_offsets ? samples->extra_offsets[s] : 0;
 		 samples->extra_offsets && k < samples->extra_offsets[s + 1]; k++)
 	{

@@ -50,7 +50,7 @@ main(void)
 	static char text[300];
 	char		name[80];
 
-	plan(91);
+	plan(93);
 
 	/* what is derived */
 	GOOD("{" BASE "}", config.hidden == 5 && config.attention[0] == 6 && config.attention[1] == 4 && config.E == 5 &&
@@ -173,6 +173,8 @@ main(void)
 	bad(TASK("\"kind\": \"multiclass\", \"classes\": 2, \"product\": true"), "task \"t\": a multiclass task takes no \"product\"");
 	bad(TASK("\"kind\": \"binary\", \"product\": true"), "task \"t\": \"product\" needs a \"candidate\"");
 	bad(TASK("\"kind\": \"binary\", \"product\": 4"), "\"product\" of task 1 must be true or false");
+	bad(TASK("\"kind\": \"rank\", \"features\": 1, \"memory\": 8"), "task \"t\": a rank task takes no \"memory\"");
+	bad(TASK("\"kind\": \"next_item\", \"memory\": -1"), "\"memory\" of task 1 " WHOLE " 0 to 4096");
 	bad(TASK("\"kind\": \"next_item\", \"repeat\": true"), "task \"t\": \"repeat\" needs \"recency\" buckets");
 	bad(TASK("\"kind\": \"binary\", \"candidate\": [\"id\", \"shop\", \"id\"], \"candidate_dim\": 2"), "\"candidate\" of task \"t\" names \"id\" twice");
 	bad(TASK("\"kind\": \"binary\", \"candidate\": [\"id\", \"x\"], \"candidate_dim\": 2"), "\"candidate\" of task \"t\" names no item feature: \"x\"");

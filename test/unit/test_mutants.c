@@ -60,6 +60,8 @@ typedef struct world
 	int32_t		hidden[8];
 	int64_t		wide_offsets[S + 1];
 	nn_wide		wide[8];
+	int64_t		memory_offsets[S + 1];
+	nn_memory	memory[8];
 	nn_batch	batch;
 } world;
 
@@ -83,7 +85,7 @@ static const char rich[] =
 "  {\"name\": \"churn\", \"kind\": \"binary\", \"weight\": 1.3},"
 "  {\"name\": \"rank\", \"kind\": \"rank\", \"weight\": 0.9, \"features\": 3, \"hidden\": [4]},"
 "  {\"name\": \"price\", \"kind\": \"multiclass\", \"weight\": 0.6, \"classes\": 3, \"features\": 1, \"hidden\": [3]},"
-"  {\"name\": \"next\", \"kind\": \"next_item\", \"weight\": 0.8, \"repeat\": true}]}";
+"  {\"name\": \"next\", \"kind\": \"next_item\", \"weight\": 0.8, \"repeat\": true, \"memory\": 3}]}";
 
 /* Fill the world for a configuration: with sampled columns, or all of them. */
 static void
@@ -106,6 +108,8 @@ make_world(bool sampled)
 	static const int32_t hidden[] = {2, 3, 4, 1};
 	static const int64_t wides[] = {0, 2, 4, 4, 5};
 	static const nn_wide wide[] = {{6, 3, 1.5f}, {0, 12, 1}, {4, 0, .5f}, {7, 16, -1}, {6, 11, 2}};
+	static const int64_t memories[] = {0, 3, 3, 4, 6};
+	static const nn_memory memory[] = {{6, 2, 1.5f}, {0, 0, 1}, {6, 0, .5f}, {4, 1, 0}, {7, 1, 2}, {6, 2, 3}};
 	static const int32_t views[S] = {4, 1, 4, 3};
 	nn_ids		tag_ids;
 	uint64_t	random = 5;
@@ -170,6 +174,8 @@ make_world(bool sampled)
 	memcpy(w.hidden, hidden, sizeof(hidden));
 	memcpy(w.wide_offsets, wides, sizeof(wides));
 	memcpy(w.wide, wide, sizeof(wide));
+	memcpy(w.memory_offsets, memories, sizeof(memories));
+	memcpy(w.memory, memory, sizeof(memory));
 
 	tag_ids = (nn_ids) {w.tag, w.tag_offsets};
 	b->item[0].values = w.id;
@@ -217,6 +223,11 @@ make_world(bool sampled)
 		{
 			samples->wide_offsets = w.wide_offsets;
 			samples->wide = w.wide;
+		}
+		if (task->memory > 0)
+		{
+			samples->memory_offsets = w.memory_offsets;
+			samples->memory = w.memory;
 		}
 	}
 }
@@ -848,8 +859,19 @@ test_batch_check(void)
 	BREAK(w.wide[4].param = 17);
 	FINE(w.wide[4].param = 16);
 	BREAK(w.wide[4].value = INFINITY);
+	BREAK(next->memory = NULL);
+	BREAK(w.memory_offsets[S] = -1);
+	BREAK(w.memory[0].column = -1);
+	BREAK(w.memory[0].column = 7);
+	FINE(w.memory[0].column = 2);
+	BREAK(w.memory[0].lag = -1);
+	BREAK(w.memory[5].lag = 3);
+	BREAK(w.memory[5].value = INFINITY);
+	BREAK(w.memory[5].value = -1);
 	BREAK(config.task[4].repeat = false);
 	config.task[4].repeat = true;
+	BREAK(config.task[4].memory = 0);
+	config.task[4].memory = 3;
 	BREAK(config.bidirectional = true);
 	config.bidirectional = false;
 

@@ -73,13 +73,15 @@ random_next(const nn_config *config, const nn_task *task, int flags, nn_samples 
 	int64_t    *target_offsets = make((size_t) (S + 1) * sizeof(int64_t)),
 			   *extra_offsets = make((size_t) (S + 1) * sizeof(int64_t)),
 			   *hidden_offsets = make((size_t) (S + 1) * sizeof(int64_t)),
-			   *wide_offsets = make((size_t) (S + 1) * sizeof(int64_t));
+			   *wide_offsets = make((size_t) (S + 1) * sizeof(int64_t)),
+			   *memory_offsets = make((size_t) (S + 1) * sizeof(int64_t));
 	int32_t    *target = make((size_t) S * 3 * sizeof(int32_t)),
 			   *extra = make((size_t) S * J * sizeof(int32_t)),
 			   *hidden = make((size_t) S * J * sizeof(int32_t));
 	float	   *weight = make((size_t) S * 3 * sizeof(float)),
 			   *log_q = make((size_t) J * sizeof(float));
 	nn_wide    *wide = make((size_t) S * 4 * sizeof(nn_wide));
+	nn_memory  *memory = make((size_t) S * 6 * sizeof(nn_memory));
 
 	samples->columns = J;
 	samples->shared = shared;
@@ -124,12 +126,21 @@ random_next(const nn_config *config, const nn_task *task, int flags, nn_samples 
 
 			wide[wide_offsets[s + 1]++] = (nn_wide) {j, below(params), normal()};
 		}
+		memory_offsets[s + 1] = memory_offsets[s];
+		for (int k = 0; k < 6 && task->memory > 0; k++)
+		{
+			int32_t		j = e > extra_offsets[s] && below(2) ? extra[extra_offsets[s]] : below(shared);
+
+			memory[memory_offsets[s + 1]++] = (nn_memory) {j, below(task->memory), fabsf(normal())};
+		}
 	}
 	samples->target_offsets = target_offsets;
 	samples->target = target;
 	samples->target_weight = weight;
 	samples->wide_offsets = wide_offsets;
 	samples->wide = wide;
+	samples->memory_offsets = memory_offsets;
+	samples->memory = memory;
 	if (flags & SAMPLED)
 	{
 		samples->log_q = log_q;
@@ -407,6 +418,7 @@ against_naive(const char *what, const char *json, int B, int flags, const nn_dro
 #define SIZES "\"hidden\": 5, \"attention\": [6, 4]"
 #define TASKS "\"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"tag\", \"id\"], \"candidate_dim\": 4, \"hidden\": [5, 4], \"features\": 2}, {\"name\": \"churn\", \"kind\": \"binary\", \"hidden\": [4], \"weight\": 0.7}, {\"name\": \"order\", \"kind\": \"rank\", \"features\": 3, \"hidden\": [4], \"weight\": 2}, {\"name\": \"price\", \"kind\": \"multiclass\", \"classes\": 3}, {\"name\": \"next\", \"kind\": \"next_item\", \"weight\": 1.5}]"
 #define PLACES "\"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"tag\"], \"candidate_dim\": 4, \"hidden\": [5], \"position\": 3, \"pairwise\": 0.4}, {\"name\": \"churn\", \"kind\": \"binary\", \"hidden\": [4], \"position\": 2}, {\"name\": \"order\", \"kind\": \"rank\", \"features\": 3, \"hidden\": [4], \"weight\": 2, \"position\": 4, \"pairwise\": 1}, {\"name\": \"buy\", \"kind\": \"rank\", \"features\": 2, \"pairwise\": 0.25}]"
+#define MEMORY "\"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\", \"memory\": 3}, {\"name\": \"both\", \"kind\": \"next_item\", \"repeat\": true, \"memory\": 2}]"
 #define REPEAT "\"tasks\": [{\"name\": \"next\", \"kind\": \"next_item\", \"repeat\": true}]"
 
 static void
@@ -454,6 +466,10 @@ test_against_naive(void)
 	against_naive("product term, summed items",
 				  "{" SIZES ", " ITEMS_SUM ", " PROPERTIES ", \"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"id\", \"tag\"], \"candidate_dim\": 4, \"hidden\": [3], \"product\": true}]}",
 				  4, 0, NULL);
+	against_naive("memory term, with a repeat term and without",
+				  "{" SIZES ", " ITEMS ", " TIME ", " MEMORY "}", 4, 0, NULL);
+	against_naive("sampled softmax, memory term",
+				  "{" SIZES ", " ITEMS ", " TIME ", " MEMORY "}", 4, SAMPLED, NULL);
 }
 
 /* ------------------------------------------------------------------------
@@ -935,7 +951,7 @@ test_choice(void)
 	ok(nn_kernels_use("auto") && strcmp(nn_kernels_name(), kernels[1]) == 0, "the best are the default");
 }
 
-#define PER_KERNEL 230
+#define PER_KERNEL 248
 #define OTHERS 93
 
 int

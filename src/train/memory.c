@@ -1,0 +1,446 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory.c
+ *	  The memory term of next_item in training
+ *
+ * S is counted from all training events, those of the sample at hand and of
+ * its user's future too, which serving never has: with them the term would
+ * learn to repeat what it was told.  So the terms of a sample are made of S as
+ * it would be had the user's events ended before the target: from each entry
+ * the pairs of the user's own events are subtracted whose second event is at
+ * or after the target.  In an entry that nothing else made nothing is left.  A
+ * version that is judged is judged as it serves, with all it has.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/memory.h"
+
+#include <math.h>
+
+#include "train/dataset.h"
+#include "train/item_table.h"
+#include "utils/memutils.h"
+
+#define SHRINK		5.0
+#define LEAST_SUM	1e-3		/* of pairs; below it is rounding */
+
+static const PairRule memory_rule = {.reach = 10, .decay = .7f, .back = .2f, .latest = 1000};
+
+static PairRule
+rule_of(int task)
+{
+	PairRule	rule = memory_rule;
+
+	rule.task = task;
+	return rule;
+}
+
+/*
+ * S of a sum of pairs of two items that occurred so often, among so many
+ * events: how many times as often as chance would have it one came after the
+ * other, shrunk; and back.
+ */
+static double
+lift(double sum, double from, double to, double events)
+{
+	return sum * events / ((from + SHRINK) * (to + SHRINK));
+}
+
+static double
+sum_of(double lift, double from, double to, double events)
+{
+	return lift * (from + SHRINK) * (to + SHRINK) / events;
+}
+
+/* ---------------- counting ---------------- */
+
+typedef struct Neighbour
+{
+	int32		item;
+	float		sum;
+	double		strength;		/* neither the rare nor the frequent take all places */
+} Neighbour;
+
+static int
+compare_strength(const void *a, const void *b)
+{
+	const Neighbour *x = a;
+	const Neighbour *y = b;
+
+	if (x->strength != y->strength)
+		return x->strength > y->strength ? -1 : 1;
+	return x->item < y->item ? -1 : x->item > y->item;
+}
+
+static int
+compare_items(const void *a, const void *b)
+{
+	const Neighbour *x = a;
+	const Neighbour *y = b;
+
+	return x->item < y->item ? -1 : x->item > y->item;
+}
+
+static void
+count_neighbours(Dataset *data, int task)
+{
+	PairRule	rule = rule_of(task);
+	ItemTable  *table = item_table(data, &rule);
+	TaskMemory *memory = &data->item_memory[task];
+	const int64 *count = memory->count;
+	int64		n = data->catalogue.n;
+	int64	   *offsets = MemoryContextAllocHuge(data->context, sizeof(int64) * (n + 1));
+	Column	   *items = column_add(data->store, sizeof(int32), &memory->neighbours.items);
+	Column	   *values = column_add(data->store, sizeof(float), &memory->neighbours.values);
+	Neighbour  *row = NULL;
+	int64		capacity = 0;
+
+	offsets[0] = 0;
+	for (int64 i = 0; i < n; i++)
+	{
+		int64		begin = table->offsets[i];
+		int64		size = table->offsets[i + 1] - begin;
+
+		if (size > capacity)
+		{
+			capacity = 2 * size;
+			row = array_resize(row, capacity, sizeof(Neighbour), CurrentMemoryContext);
+		}
+		for (int64 k = 0; k < size; k++)
+		{
+			const Pair *pair = &table->pair[begin + k];
+
+			row[k].item = pair->to;
+			row[k].sum = pair->weight;
+			row[k].strength = pair->weight / sqrt(count[pair->to] + SHRINK);
+		}
+		if (size > MOST_NEIGHBOURS)
+		{
+			qsort(row, size, sizeof(Neighbour), compare_strength);
+			size = MOST_NEIGHBOURS;
+			qsort(row, size, sizeof(Neighbour), compare_items);
+		}
+		for (int64 k = 0; k < size; k++)
+		{
+			float		value = (float) lift(row[k].sum, count[i], count[row[k].item], memory->events);
+
+			column_append(items, &row[k].item, 1);
+			column_append(values, &value, 1);
+		}
+		offsets[i + 1] = offsets[i] + size;
+		if (i % 1024 == 0)
+			job_check();
+	}
+	column_finish(items);
+	column_finish(values);
+	memory->neighbours.offsets = offsets;
+	memory->stride = table->stride;
+	if (row)
+		pfree(row);
+	item_table_free(table);
+}
+
+void
+memory_learn(Dataset *data, int task)
+{
+	const ModelImage *base = data->base;
+	int			known = base ? image_find_task(base, data->model->task[task].name) : -1;
+	TaskMemory *memory = &data->item_memory[task];
+
+	memory->count = data->catalogue.count;
+	if (known >= 0)
+		memory->count = base->catalogue.count;
+	for (int64 j = 0; j < data->catalogue.n; j++)
+		memory->events += memory->count[j];
+	if (known < 0)
+	{
+		count_neighbours(data, task);
+		return;
+	}
+
+	/* whom the version counted is not known: all of them, then */
+	memory->neighbours = base->task[known].neighbours;
+	memory->stride = 1;
+}
+
+/* ---------------- terms ---------------- */
+
+/* What pairs of the user's own add to an entry of S, and should not. */
+typedef struct Own
+{
+	int64		entry;
+	double		sum;
+} Own;
+
+struct MemoryTerms
+{
+	const Dataset *data;
+	const Neighbours *neighbours;
+	MemoryContext context;
+	PairRule	rule;
+	float	   *sum;			/* [J] zero but for touched items */
+	int32	   *touched;
+	int64		n_touched;
+	uint8	   *looked_at;		/* [J] 1: of an event that is looked at */
+	Own		   *own;
+	int64		n_own,
+				own_capacity;
+	MemoryTerm *term;
+	int64		n,
+				capacity;
+};
+
+MemoryTerms *
+memory_terms_make(const Dataset *data, int task, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	MemoryTerms *terms = palloc0(sizeof(MemoryTerms));
+	int64		n = data->catalogue.n;
+
+	terms->data = data;
+	terms->neighbours = &data->item_memory[task].neighbours;
+	terms->context = context;
+	terms->rule = rule_of(task);
+	terms->sum = palloc0_array_huge(float, n);
+	terms->touched = palloc0_array_huge(int32, n);
+	terms->looked_at = palloc0_array_huge(uint8, n);
+	MemoryContextSwitchTo(old);
+	return terms;
+}
+
+static int
+compare_own(const void *a, const void *b)
+{
+	const Own  *x = a;
+	const Own  *y = b;
+
+	if (x->entry != y->entry)
+		return x->entry < y->entry ? -1 : 1;
+	return x->sum < y->sum ? -1 : x->sum > y->sum;
+}
+
+static void
+add_own(MemoryTerms *terms, int32 from, int32 to, double weight)
+{
+	int64		entry;
+
+	if (!terms->looked_at[from])
+		return;
+	entry = neighbours_find(terms->neighbours, from, to);
+	if (entry < 0)
+		return;
+	if (terms->n_own == terms->own_capacity)
+	{
+		terms->own_capacity = Max(64, 2 * terms->own_capacity);
+		terms->own = array_resize(terms->own, terms->own_capacity, sizeof(Own), terms->context);
+	}
+	terms->own[terms->n_own++] = (Own) {entry, weight};
+}
+
+/* The user's own pairs from row `first` on whose first item is looked at, by entry. */
+static void
+find_own(MemoryTerms *terms, const User *user, int64 first)
+{
+	const Dataset *data = terms->data;
+	const int32 *item = data->events->item;
+	int64		begin;
+	int64		end;
+	int64		n = 0;
+
+	terms->n_own = 0;
+	item_table_events(data, &terms->rule, user, &begin, &end);
+	for (int64 b = first; b < end; b++)
+	{
+		double		weight = 1;
+		int			distance = 0;
+		bool		is_target = event_is_target(data, terms->rule.task, b);
+
+		if (item[b] < 0)
+			continue;
+		for (int64 a = b - 1; a >= begin && distance < terms->rule.reach; a--)
+		{
+			if (item[a] < 0)
+				continue;
+			if (item[a] != item[b])
+			{
+				if (is_target)
+					add_own(terms, item[a], item[b], weight);
+				if (event_is_target(data, terms->rule.task, a))
+					add_own(terms, item[b], item[a], weight * terms->rule.back);
+			}
+			weight *= terms->rule.decay;
+			distance++;
+		}
+	}
+	qsort(terms->own, terms->n_own, sizeof(Own), compare_own);
+	for (int64 i = 0; i < terms->n_own; i++)
+		if (n > 0 && terms->own[n - 1].entry == terms->own[i].entry)
+			terms->own[n - 1].sum += terms->own[i].sum;
+		else
+			terms->own[n++] = terms->own[i];
+	terms->n_own = n;
+}
+
+/* The first of the own pairs at or behind an entry. */
+static int64
+first_own(const MemoryTerms *terms, int64 entry)
+{
+	int64		low = 0;
+	int64		high = terms->n_own;
+
+	while (low < high)
+	{
+		int64		middle = low + (high - low) / 2;
+
+		if (terms->own[middle].entry < entry)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* An entry of S without own pairs; the target's own event is not counted either. */
+static float
+without_own(const MemoryTerms *terms, int32 from, int64 entry, double own)
+{
+	const TaskMemory *memory = &terms->data->item_memory[terms->rule.task];
+	double		to = memory->count[memory->neighbours.items[entry]];
+	double		sum = sum_of(memory->neighbours.values[entry], memory->count[from], to, memory->events) - own;
+
+	return sum < LEAST_SUM ? 0 : (float) lift(sum, memory->count[from], Max(to - 1, 0), memory->events);
+}
+
+static void
+add_row(MemoryTerms *terms, int32 from)
+{
+	const Neighbours *neighbours = terms->neighbours;
+	int64		own = first_own(terms, neighbours->offsets[from]);
+
+	for (int64 p = neighbours->offsets[from]; p < neighbours->offsets[from + 1]; p++)
+	{
+		int32		item = neighbours->items[p];
+		float		value = neighbours->values[p];
+
+		if (own < terms->n_own && terms->own[own].entry == p)
+			value = without_own(terms, from, p, terms->own[own++].sum);
+		if (value <= 0)
+			continue;
+		if (terms->sum[item] == 0)
+			terms->touched[terms->n_touched++] = item;
+		terms->sum[item] += value;
+	}
+}
+
+/* The sums of a lag become terms. */
+static void
+end_lag(MemoryTerms *terms, int lag)
+{
+	if (terms->n + terms->n_touched > terms->capacity)
+	{
+		terms->capacity = 2 * (terms->n + terms->n_touched);
+		terms->term = array_resize(terms->term, terms->capacity, sizeof(MemoryTerm), terms->context);
+	}
+	for (int64 i = 0; i < terms->n_touched; i++)
+	{
+		int32		item = terms->touched[i];
+
+		terms->term[terms->n++] = (MemoryTerm) {item, lag, terms->sum[item]};
+		terms->sum[item] = 0;
+	}
+	terms->n_touched = 0;
+}
+
+int64
+memory_terms(MemoryTerms *terms, const Moment *moment, int64 start, int n, const MemoryTerm **term)
+{
+	const User *user = &terms->data->users[moment->user];
+	NeighbourEvent events[NEIGHBOUR_EVENTS];
+	int			n_events = neighbour_events(terms->data->events, start, n, events);
+
+	terms->n = terms->n_own = 0;
+	if (!terms->data->evaluated && item_table_counts(terms->data->item_memory[terms->rule.task].stride, user))
+	{
+		for (int e = 0; e < n_events; e++)
+			terms->looked_at[events[e].item] = 1;
+		find_own(terms, user, moment->end);
+		for (int e = 0; e < n_events; e++)
+			terms->looked_at[events[e].item] = 0;
+	}
+	for (int e = 0; e < n_events; e++)
+	{
+		add_row(terms, events[e].item);
+		if (e + 1 == n_events || events[e + 1].lag != events[e].lag)
+			end_lag(terms, events[e].lag);
+	}
+	*term = terms->term;
+	return terms->n;
+}
+
+/* ---------------- the strongest items ---------------- */
+
+static bool
+stronger(const MemoryTerms *terms, int32 a, int32 b)
+{
+	return terms->sum[a] != terms->sum[b] ? terms->sum[a] > terms->sum[b] : a < b;
+}
+
+/* Bring the `most` strongest of the touched items to the front. */
+static void
+select_strongest(MemoryTerms *terms, int64 most)
+{
+	int64		begin = 0;
+	int64		end = terms->n_touched;
+
+	while (end - begin > 1)
+	{
+		int32		pivot = terms->touched[begin + (end - begin) / 2];
+		int64		low = begin;
+		int64		high = end - 1;
+
+		while (low <= high)
+		{
+			while (stronger(terms, terms->touched[low], pivot))
+				low++;
+			while (stronger(terms, pivot, terms->touched[high]))
+				high--;
+			if (low <= high)
+			{
+				int32		swap = terms->touched[low];
+
+				terms->touched[low++] = terms->touched[high];
+				terms->touched[high--] = swap;
+			}
+		}
+		if (most <= high)
+			end = high + 1;
+		else if (most >= low)
+			begin = low;
+		else
+			break;
+	}
+}
+
+int
+memory_strongest(MemoryTerms *terms, int most, int32 *items)
+{
+	static const float nearness[LAG_BUCKETS] = {1, .8f, .64f, .5f, .4f, .25f, .1f, .05f};
+	int			n;
+
+	for (int64 i = 0; i < terms->n; i++)
+	{
+		const MemoryTerm *term = &terms->term[i];
+
+		if (terms->sum[term->item] == 0)
+			terms->touched[terms->n_touched++] = term->item;
+		terms->sum[term->item] += nearness[term->lag] * term->value;
+	}
+	n = (int) Min(most, terms->n_touched);
+	if (n < terms->n_touched)
+		select_strongest(terms, n);
+	memcpy(items, terms->touched, sizeof(int32) * n);
+	for (int64 i = 0; i < terms->n_touched; i++)
+		terms->sum[terms->touched[i]] = 0;
+	terms->n_touched = 0;
+	return n;
+}

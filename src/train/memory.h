@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory.h
+ *	  The memory term of next_item in training
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DUPN_MEMORY_H
+#define DUPN_MEMORY_H
+
+#include "train/train.h"
+
+/* Count S of a next_item task from the events before the cut, or take the version's. */
+extern void memory_learn(Dataset *data, int task);
+
+/* A term of a sample, see nn_memory. */
+typedef struct MemoryTerm
+{
+	int32		item;			/* catalogue index */
+	int32		lag;
+	float		value;
+} MemoryTerm;
+
+typedef struct MemoryTerms MemoryTerms;
+
+extern MemoryTerms *memory_terms_make(const Dataset *data, int task, MemoryContext context);
+
+/*
+ * The terms of a moment whose window is rows [start, start + n) of the events,
+ * by lag and each item once in it; *term is valid until the next call.  They
+ * are as if the user's history had ended with the window, see memory.c.
+ */
+extern int64 memory_terms(MemoryTerms *terms, const Moment *moment, int64 start, int n,
+						  const MemoryTerm **term);
+
+/* The items with most of these terms, near events before far ones; at most `most`. */
+extern int	memory_strongest(MemoryTerms *terms, int most, int32 *items);
+
+#endif							/* DUPN_MEMORY_H */
