@@ -22,7 +22,7 @@ SELECT dupn_add_task('i', 'click', 'binary', samples => 'impressions', label => 
 SELECT dupn_add_task('i', 'again', 'binary', samples => 'impressions', label => 'even', options => '{"hidden": [16], "candidate": []}');
 SELECT dupn_add_task('i', 'worth', 'rank', samples => 'impressions', label => 'clicked', features => '{price}');
 SELECT dupn_add_task('i', 'kind', 'multiclass', label => 'kind');
-SELECT dupn_add_task('i', 'next', 'next_item');
+SELECT dupn_add_task('i', 'next', 'next_item', options => '{"memory": false}');
 CALL dupn_run('i');
 
 -- by the rows themselves: each is deleted, and the question asked again
