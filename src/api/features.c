@@ -19,6 +19,8 @@ encoding_text(const FeatureSet *set, const Feature *feature)
 {
 	if (feature->shares >= 0)
 		return psprintf("table of %s", set->f[NN_ITEM][feature->shares].name);
+	if (feature->min_count == NEVER_ENOUGH)
+		return pstrdup("key");
 	if (feature->words[0] != '\0')
 		return psprintf("words (%s)", feature->words);
 	switch (feature->encoding)

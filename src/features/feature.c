@@ -145,7 +145,7 @@ int
 feature_default_dim(const Feature *feature, bool item_key, bool next_item)
 {
 	double		dim = 4 * ceil(pow((double) feature->vocab, 0.25) / 2);
-	int			least = item_key ? (next_item ? 64 : 32) : 4;
+	int			least = item_key && feature->min_count != NEVER_ENOUGH ? (next_item ? 64 : 32) : 4;
 
 	return Max(least, (int) Min(dim, 64));
 }

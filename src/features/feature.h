@@ -155,6 +155,9 @@ typedef struct FeatureSet
 	struct pg_tz *tz;			/* looked up on load */
 } FeatureSet;
 
+/* min_count of a key without embeddings: whatever it is, it is unknown. */
+#define NEVER_ENOUGH PG_INT64_MAX
+
 #define ID_MISSING	0
 #define ID_UNKNOWN	1
 #define ID_FIRST	2

@@ -282,12 +282,14 @@ notice_feature(const FeatureSet *set, const Feature *feature, Oid relation, cons
 		how = psprintf("in bands (%d)", feature->bands);
 	else if (feature->encoding == ENCODE_HASH)
 		how = psprintf("hashed into " INT64_FORMAT " buckets", feature->buckets);
+	else if (feature->min_count == NEVER_ENOUGH)
+		how = pstrdup("taken as key alone");
 	else if (feature->words[0] != '\0')
 		how = psprintf("taken as words (%s)", feature->words);
 	else
 		how = pstrdup(feature->multi ? "taken as a set of ids" : "taken as id");
 
-	if (feature->encoding == ENCODE_ID && !feature->multi && distinct > 0)
+	if (feature->encoding == ENCODE_ID && !feature->multi && distinct > 0 && feature->min_count != NEVER_ENOUGH)
 		how = psprintf("about %s value%s, %s", with_commas(distinct), distinct < 1.5 ? "" : "s", how);
 	ereport(NOTICE,
 			(errmsg("%s: %s%s, %s", feature->name, feature->type_name, origin, how)));
@@ -475,6 +477,7 @@ model_check(const Model *model, bool with_notices)
 					   "user column", relations->user_column, user_type);
 	}
 	model_check_use(model);
+	embeddings_check(model, set);
 	model_check_network(model, set);
 	if (with_notices)
 		notices(model, set);

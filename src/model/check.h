@@ -30,6 +30,9 @@ extern void check_same_key(const char *what, const char *column, Oid type,
 /* check_switches.c: options that switch parts of the network off must fit together. */
 extern void switches_check(const Model *model);
 
+/* embeddings.c: tables of vectors must be there, readable, and fit their columns. */
+extern void embeddings_check(const Model *model, const FeatureSet *set);
+
 extern void model_check_network(const Model *model, const FeatureSet *set);
 
 /* A valid btree index without a predicate that leads with these columns; unique: with these alone. */

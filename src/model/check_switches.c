@@ -21,6 +21,39 @@ is_given(const Model *model, const char *option)
 	return value != NULL && value->type != jbvNull;
 }
 
+/* Does an option about columns speak of this one? */
+static bool
+names_column(Jsonb *option, const char *column)
+{
+	return option != NULL && getKeyJsonValueFromContainer(&option->root, column, strlen(column), NULL) != NULL;
+}
+
+/* A key that is no feature: there must be others, and no option may speak of its table. */
+static void
+check_item_id(const Model *model)
+{
+	const ModelOptions *options = &model->options;
+	const char *key = model->item_columns[0];
+
+	if (model->n_item < 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"item_id\": false leaves nothing that tells items apart"),
+				 errhint("Name more \"item_columns\" than the key, of the events or of the catalog.")));
+	if (names_column(options->encodings, key) || names_column(options->widths, key) ||
+		names_column(options->embeddings, key))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" speaks of the item key column \"%s\", which \"item_id\": false leaves out",
+						names_column(options->encodings, key) ? "encodings" :
+						names_column(options->widths, key) ? "widths" : "embeddings", key)));
+	if (is_given(model, "id_dropout"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"id_dropout\" cannot be given with \"item_id\": false"),
+				 errdetail("No item key is known then.")));
+}
+
 void
 switches_check(const Model *model)
 {
@@ -33,6 +66,8 @@ switches_check(const Model *model)
 				 errmsg("option \"uses\" cannot be given with \"properties\": \"%s\"",
 						feature_use_name[options->properties]),
 				 errhint("\"properties\" says it for all columns, \"uses\" for single ones.")));
+	if (!options->item_id && model->n_item > 0)
+		check_item_id(model);
 	if (options->pooling == NN_POOL_ATTENTION)
 		return;
 

@@ -183,6 +183,19 @@ extern TypeUse type_use(Oid type);
 /* Can values of both types name the same thing: are their cells comparable? */
 extern bool same_key_type(Oid left, Oid right);
 
+/* ---------------- embeddings.c: vectors that a user already has ---------------- */
+
+typedef struct EmbeddingSource
+{
+	char	   *table;			/* with its schema */
+	char	   *key;
+	char	   *column;
+	bool		frozen;			/* training leaves them as they are */
+} EmbeddingSource;
+
+/* What the option "embeddings" says of a column, false: nothing.  Errors: malformed. */
+extern bool embedding_source(const Model *model, const char *column, EmbeddingSource *source);
+
 /* ---------------- check.c: is a declaration right? ---------------- */
 
 /* Everything that can be wrong with a model or a task, as the current user;

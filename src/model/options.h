@@ -36,10 +36,12 @@ typedef struct ModelOptions
 	bool		bidirectional;	/* false */
 	bool		item_sum;		/* "item_encoding": "concat" or "sum" */
 	int			item_dim;		/* width of a summed item encoding, 0: default */
+	bool		item_id;		/* true: the item key has embeddings */
 	bool		time_paper;		/* "time": "gap" or "paper" */
 	bool		activity;		/* true: derived profile feature */
 	bool		context_in_vector;	/* false */
 	Jsonb	   *encodings;		/* {column: "id" | "bands" | {"hash": n} | {"bands": n} | {"words": name}}, or NULL */
+	Jsonb	   *embeddings;		/* {column: {"table", "key", "column", "frozen"}}, or NULL */
 	Jsonb	   *widths;			/* {column: width}, or NULL */
 	int			properties;		/* NN_USE_* of all that say how and when; 0: "none" */
 	Jsonb	   *uses;			/* {behaviour column: "none" | "gates" | "attention" | "both"}, or NULL */

@@ -469,6 +469,7 @@ add_item(Resolver *r, int i)
 	const Relations *relations = &r->model->relations;
 	const char *name = r->model->item_columns[i];
 	FeatureSource source = FROM_EVENTS;
+	Feature    *feature;
 	Oid			type;
 
 	/* what both have comes from the event: a catalog shows only today */
@@ -487,7 +488,10 @@ add_item(Resolver *r, int i)
 		else if (!r->lenient)
 			missing_column("item", name, relations->events, r->events);
 	}
-	set_type(r, add_feature(r, NN_ITEM, name, source), type);
+	feature = add_feature(r, NN_ITEM, name, source);
+	if (i == 0 && !r->model->options.item_id)
+		feature->min_count = NEVER_ENOUGH;
+	set_type(r, feature, type);
 }
 
 /* The type of a context column is that of the samples that have it. */
@@ -547,6 +551,12 @@ add_context(Resolver *r, const char *name)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("context column \"%s\" has type %s, but the item column \"%s\" whose table it shares has type %s",
 						name, format_type_be(type), table, item->type_name)));
+
+	if (item->min_count == NEVER_ENOUGH && !r->lenient)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("context column \"%s\" cannot share the table of \"%s\"", name, table),
+				 errdetail("\"item_id\": false leaves that table out.")));
 
 	/* one table, one way into it */
 	*feature = *item;

@@ -442,7 +442,7 @@ extern nn_status nn_forward(const nn_run *run, const nn_batch *batch,
 /*
  * Gradients mirror the parameters: value has layout->floats.  For each table
  * the rows that were touched are listed once in touched[i][0 .. n_touched[i]),
- * i counted from layout->first_table; mark tells which are listed.
+ * i counted from layout->first_table; mark tells which are listed (1) or frozen (2).
  * nn_grad_clear costs only what was touched.
  */
 typedef struct nn_grad
@@ -460,6 +460,12 @@ extern nn_status nn_grad_make(nn_grad *grad, const nn_layout *layout, nn_arena *
  * comes from `pointers` is this process's own. */
 extern nn_status nn_grad_find(nn_grad *grad, const nn_layout *layout, nn_arena *memory, nn_arena *pointers);
 extern void nn_grad_clear(nn_grad *grad, const nn_layout *layout);
+
+/*
+ * A row of a table that is not to move: it is never listed, so that no optimizer
+ * sees it.  What stands in value there means nothing.
+ */
+extern void nn_grad_freeze(const nn_layout *layout, nn_grad *grad, int tensor, int32_t row);
 
 /*
  * d(sum of task weight * loss) / d parameter, added to grad.  After nn_forward

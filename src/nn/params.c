@@ -350,6 +350,10 @@ nn_init(const nn_config *config, const nn_layout *layout, float *param, uint64_t
 	}
 }
 
+/* marks of rows */
+#define LISTED	1
+#define FROZEN	2
+
 /* ------------------------------------------------------------------------
  * Gradients
  * ------------------------------------------------------------------------ */
@@ -423,10 +427,16 @@ nn_grad_row(const nn_layout *layout, nn_grad *grad, int tensor, int32_t row)
 {
 	int			i = tensor - layout->first_table;
 
-	if (!grad->mark[i][row])
+	if (grad->mark[i][row] == 0)
 	{
-		grad->mark[i][row] = 1;
+		grad->mark[i][row] = LISTED;
 		grad->touched[i][grad->n_touched[i]++] = row;
 	}
 	return grad->value + layout->tensor[tensor].offset + row * layout->tensor[tensor].cols;
+}
+
+void
+nn_grad_freeze(const nn_layout *layout, nn_grad *grad, int tensor, int32_t row)
+{
+	grad->mark[tensor - layout->first_table][row] = FROZEN;
 }

@@ -60,6 +60,9 @@ adopt_feature(const Model *model, Feature *feature, const Feature *was, const Mo
 	if (today.encoding != was->encoding)
 		differs(base, "column \"%s\" was read as %s and is now read as %s", today.name,
 				encodings[was->encoding], encodings[today.encoding]);
+	if ((today.min_count == NEVER_ENOUGH) != (was->min_count == NEVER_ENOUGH))
+		differs(base, "\"item_id\" was %s and is now %s", was->min_count == NEVER_ENOUGH ? "false" : "true",
+				today.min_count == NEVER_ENOUGH ? "false" : "true");
 	if (strcmp(today.words, was->words) != 0)
 		differs(base, "the words of column \"%s\" are found in another way", today.name);
 	if (today.encoding == ENCODE_HASH && today.buckets != was->buckets)

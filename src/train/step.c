@@ -495,6 +495,14 @@ steps_judging(const nn_config *config, const nn_layout *layout, StepsReserve res
 }
 
 void
+steps_freeze(Steps *steps, int table, const int32 *row, int64 n)
+{
+	for (int k = 0; k < steps->workers; k++)
+		for (int64 i = 0; i < n; i++)
+			nn_grad_freeze(steps->layout, &steps->grad[k], table, row[i]);
+}
+
+void
 steps_end(Steps *steps)
 {
 	float	   *param;

@@ -80,6 +80,9 @@ extern bool steps_complete(Steps *steps, StepResult *result);
 /* Forward by this process alone, for what is in acts; nothing is pending. */
 extern void steps_forward(Steps *steps, const nn_batch *batch, nn_acts *acts, StepResult *result);
 
+/* Rows of a table that no step of any process moves from now on. */
+extern void steps_freeze(Steps *steps, int table, const int32 *row, int64 n);
+
 /* No more steps: the team goes, the parameters stay. */
 extern void steps_end(Steps *steps);
 

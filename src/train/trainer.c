@@ -8,6 +8,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "train/preset.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -131,7 +132,9 @@ make_network(Trainer *trainer)
 	size_t		floats;
 	nn_optimizer optimizer;
 	nn_dropout	dropout;
+	Presets    *presets;
 
+	presets = presets_read(trainer->data);
 	configure(trainer);
 	*trainer->balanced = *trainer->config;
 	find_constants(trainer, base_rate);
@@ -156,6 +159,8 @@ make_network(Trainer *trainer)
 	start_values(trainer->data, trainer->moments, trainer->config, trainer->layout, trainer->steps->param);
 	if (trainer->data->base)
 		copy_parameters(trainer, trainer->data->base);
+	presets_apply(presets, trainer->data, trainer->steps);
+	presets_free(presets);
 	pfree(scratch);
 	trainer->random = (uint64) options->seed ^ UINT64CONST(0x5deece66d1234567);
 

@@ -168,6 +168,64 @@ test_steps(nn_optimizer_kind kind, int n, float clip)
 	ok(frozen, "and frozen tensors stay");
 }
 
+/* Rows that are frozen stay and count for nothing, whoever meets them; the others move. */
+static void
+test_frozen_rows(int n)
+{
+	nn_optimizer shared = make_optimizer(NN_ADAM, 1);
+	nn_optimizer optimizer[MOST];
+	nn_grad		grad[MOST],
+				ignored;
+	nn_part		part[MOST];
+	float	   *param = zeros();
+	int			table = layout.first_table;
+	int64_t		cols = layout.tensor[table].cols;
+	double		squares = 0,
+				want = 0;
+	int64_t		moved = 0,
+				kept = 0;
+
+	make_grad(&ignored);
+	for (int k = 0; k < n; k++)
+	{
+		optimizer[k] = shared;
+		make_grad(&grad[k]);
+		make_part(&part[k], k, n);
+		for (int32_t row = 1; row < 1000; row += 2)
+			nn_grad_freeze(&layout, &grad[k], table, row);
+	}
+	for (int step = 0; step < 2; step++)
+	{
+		squares = 0;
+		for (int k = 0; k < n; k++)
+			draw(&grad[k], &ignored);
+		for (int k = 0; k < n; k++)
+			squares += nn_part_add(&part[k], &layout, grad);
+		want = 0;
+		for (size_t i = 0; i < layout.floats; i++)
+		{
+			size_t		at = i - layout.tensor[table].offset;
+
+			if (i < layout.tensor[table].offset || at >= (size_t) (1000 * cols) || at / (size_t) cols % 2 == 0)
+				want += (double) grad[0].value[i] * grad[0].value[i];
+		}
+		for (int k = 0; k < n; k++)
+		{
+			(void) nn_part_step(&optimizer[k], &part[k], &layout, param, grad, squares);
+			nn_part_clear(&part[k], &layout, &grad[k]);
+		}
+	}
+	is_close(squares / want, 1, 1e-6, "%d processes: frozen rows are not in the norm", n);
+	for (int64_t row = 0; row < 1000; row++)
+		for (int64_t c = 0; c < cols; c++)
+			if (param[layout.tensor[table].offset + (size_t) (row * cols + c)] != 0)
+			{
+				moved += row % 2 == 0;
+				kept -= row % 2;
+			}
+	ok(kept == 0 && moved > 500, "frozen rows stay, others move");
+}
+
 /* Nobody moves anything when the gradient is not finite. */
 static void
 test_refusal(void)
@@ -199,7 +257,7 @@ test_refusal(void)
 int
 main(void)
 {
-	plan(4 * 8 + 3);
+	plan(4 * 8 + 3 + 4);
 	add_tensor("lstm.weight_item", 7, 13, false);
 	add_tensor("lstm.bias", 1, 9, false);
 	add_tensor("item.id.embedding", 1000, 5, true);
@@ -215,6 +273,8 @@ main(void)
 	layout.tensor[1].frozen = layout.tensor[2].frozen = true;
 	test_steps(NN_ADAM, 3, 1);
 	layout.tensor[1].frozen = layout.tensor[2].frozen = false;
+	test_frozen_rows(1);
+	test_frozen_rows(3);
 	test_refusal();
 	pool_free();
 	return done();
