@@ -322,6 +322,14 @@ CREATE FUNCTION dupn_drop_version(model text, version int) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_drop_version(text, int) IS 'drop a version that does not serve';
 
+CREATE FUNCTION dupn_export(model text DEFAULT NULL, version int DEFAULT NULL) RETURNS bytea
+	LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_export(text, int) IS 'a version as a safetensors file: its weights, and how rows become what they are for';
+
+CREATE FUNCTION dupn_import(model text, data bytea, options jsonb DEFAULT '{}') RETURNS int
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_import(text, bytea, jsonb) IS 'a new version of a model from a file of dupn_export, or of weights under the same names trained elsewhere; returns its number';
+
 ------------------------------------------------------------------------------
 -- Answers.  A COST of 1 is cpu_operator_cost: adding two integers, 2.3 ns on the
 -- machine that the costs were measured on, at the sizes of the paper: 100 events,

@@ -351,6 +351,27 @@ typedef struct ImagePiece
 extern void image_store(int32 model_id, int32 version, const char *metadata,
 						ImagePiece *pieces, int n, void (*check) (void));
 
+/* The same within the caller's transaction. */
+extern void image_insert(int32 model_id, int32 version, const char *metadata,
+						 ImagePiece *pieces, int n, void (*check) (void));
+
+/*
+ * repack.c: a safetensors file of a version by whatever program, its tensors in
+ * any order.  The image is of a copy in our own order, checked as hostile;
+ * pieces, and the metadata made for a model's name and relations, are what
+ * image_insert stores.  Errors: data_corrupted.
+ */
+typedef struct Repacked
+{
+	ModelImage *image;
+	char	   *metadata;
+	ImagePiece *piece;			/* point into the file */
+	int			n;
+} Repacked;
+
+extern Repacked *image_repack(const void *data, size_t size, const Model *model, const char *what,
+							  MemoryContext context);
+
 /* JSON texts, and the metadata object for image_store made of the two. */
 extern char *image_features_json(const FeatureSet *set, const Relations *relations,
 								 const char *model_name, const ImageTask *task,
@@ -378,7 +399,8 @@ typedef struct VersionFacts
 	TimestampTz cut;			/* of the hold-out; DT_NOBEGIN: none */
 	TimestampTz trained_until;	/* DT_NOBEGIN: no event */
 	double		seconds;
-	const char *kernel;
+	const char *kernel;			/* NULL: trained elsewhere, of which nothing is known but
+								 * parameters and items */
 } VersionFacts;
 
 /*
@@ -388,6 +410,9 @@ typedef struct VersionFacts
  */
 extern int32 version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options,
 							const char *mode, int32 parent);
+
+/* The same in the caller's transaction and of no job: the version was made elsewhere. */
+extern int32 version_import(int32 model_id, Jsonb *options);
 
 /*
  * Make a stored version "ready" with its facts and, if asked, let it serve.

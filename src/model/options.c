@@ -158,6 +158,13 @@ static const Option train_table[] = {
 };
 
 #undef AT
+#define AT(field)	.offset = offsetof(ImportOptions, field)
+
+static const Option import_table[] = {
+	{"publish", OPTION_BOOL, "whether an imported version serves at once", AT(publish), false},
+};
+
+#undef AT
 #define AT(field)	.offset = offsetof(RefreshOptions, field)
 
 static const Option refresh_table[] = {
@@ -606,6 +613,13 @@ evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb)
 {
 	memset(options, 0, sizeof(*options));
 	parse(evaluate_table, lengthof(evaluate_table), options, jsonb, NULL);
+}
+
+void
+import_options_parse(ImportOptions *options, Jsonb *jsonb)
+{
+	memset(options, 0, sizeof(*options));
+	parse(import_table, lengthof(import_table), options, jsonb, NULL);
 }
 
 /* Those pairs of an object whose keys a table has, or those whose keys it lacks. */

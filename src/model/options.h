@@ -135,6 +135,11 @@ typedef struct TrainOptions
 	int			version;		/* it starts from, 0: the published one */
 } TrainOptions;
 
+typedef struct ImportOptions
+{
+	bool		publish;		/* false: an imported version waits for dupn_publish */
+} ImportOptions;
+
 typedef struct RefreshOptions
 {
 	char	   *target;			/* the table that is written, or NULL */
@@ -166,6 +171,7 @@ typedef struct EvaluateOptions
 extern void model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds);
 extern void task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb);
 extern void refresh_options_parse(RefreshOptions *options, Jsonb *jsonb);
+extern void import_options_parse(ImportOptions *options, Jsonb *jsonb);
 extern void evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb);
 
 /* Returns the options that are the model's, which are not looked at. */

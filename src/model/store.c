@@ -109,13 +109,28 @@ execute(const char *sql, int n, Oid *types, Datum *values, int expected)
 	PopActiveSnapshot();
 }
 
+/* Of a job that is in no transaction; others store in the one they are in. */
+static void
+begin(bool own)
+{
+	if (own)
+		StartTransactionCommand();
+}
+
+static void
+commit(bool own)
+{
+	if (own)
+		CommitTransactionCommand();
+}
+
 /*
  * The header's tensors are filled in here, in the order of the pieces.  The
- * caller is in no transaction; its memory context is current again afterwards.
+ * caller's memory context is current again afterwards.
  */
-void
-image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n,
-			void (*check) (void))
+static void
+store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n,
+	  void (*check) (void), bool own)
 {
 	MemoryContext context = CurrentMemoryContext;
 	nn_file_tensor *tensor = palloc(sizeof(nn_file_tensor) * Max(n, 1));
@@ -145,14 +160,14 @@ image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pie
 
 		SET_VARSIZE(part, VARHDRSZ + bytes);
 		check();
-		StartTransactionCommand();
+		begin(own);
 		execute("INSERT INTO _dupn.weight (model_id, version, part, data) VALUES ($1, $2, $3, $4)",
 				4, types, values, SPI_OK_INSERT);
-		CommitTransactionCommand();
+		commit(own);
 		parts++;
 	}
 
-	StartTransactionCommand();
+	begin(own);
 	fingerprint = source_fingerprint(&source, VARDATA(part), &checksum, check);
 	{
 		Oid			types[] = {INT4OID, INT4OID, INT8OID, INT8OID, INT4OID, INT4OID};
@@ -164,10 +179,24 @@ image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pie
 				" WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
 				6, types, values, SPI_OK_UPDATE);
 	}
-	CommitTransactionCommand();
+	commit(own);
 
 	MemoryContextSwitchTo(context);
 	pfree(header);
 	pfree(part);
 	pfree(tensor);
+}
+
+void
+image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n,
+			void (*check) (void))
+{
+	store(model_id, version, metadata, pieces, n, check, true);
+}
+
+void
+image_insert(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n,
+			 void (*check) (void))
+{
+	store(model_id, version, metadata, pieces, n, check, false);
 }

@@ -16,20 +16,19 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-int32
-version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options, const char *mode,
+static int32
+insert_version(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options, const char *mode,
 			   int32 parent)
 {
 	Oid			types[] = {INT4OID, INT8OID, INT8OID, INT4OID, JSONBOID, TEXTOID, INT4OID};
 	Datum		values[] = {Int32GetDatum(model_id), Int64GetDatum(job_id), Int64GetDatum(seed),
 		Int32GetDatum(workers), options ? JsonbPGetDatum(options) : (Datum) 0,
 	CStringGetTextDatum(mode), Int32GetDatum(parent)};
-	char		nulls[] = {' ', ' ', ' ', ' ', options ? ' ' : 'n', ' ', parent ? ' ' : 'n'};
-	MemoryContext caller = CurrentMemoryContext;
+	char		seen = job_id ? ' ' : 'n';
+	char		nulls[] = {' ', seen, seen, seen, options ? ' ' : 'n', ' ', parent ? ' ' : 'n'};
 	Datum		version;
 	bool		isnull;
 
-	StartTransactionCommand();
 	if (state_execute("WITH m AS (UPDATE _dupn.model SET last_version = last_version OPERATOR(pg_catalog.+) 1"
 					  " WHERE model_id OPERATOR(pg_catalog.=) $1 RETURNING last_version)"
 					  " INSERT INTO _dupn.version (model_id, version, state, job_id, seed, workers, options, mode, parent)"
@@ -38,11 +37,30 @@ version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *opt
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the model has been dropped")));
+	return DatumGetInt32(version);
+}
+
+int32
+version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *options, const char *mode,
+			   int32 parent)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int32		version;
+
+	StartTransactionCommand();
+	version = insert_version(model_id, job_id, seed, workers, options, mode, parent);
 	state_execute("UPDATE _dupn.job SET version = $1 WHERE job_id OPERATOR(pg_catalog.=) $2",
-				  2, (Oid[]) {INT4OID, INT8OID}, (Datum[]) {version, Int64GetDatum(job_id)}, NULL, NULL, NULL);
+				  2, (Oid[]) {INT4OID, INT8OID},
+				  (Datum[]) {Int32GetDatum(version), Int64GetDatum(job_id)}, NULL, NULL, NULL);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	return DatumGetInt32(version);
+	return version;
+}
+
+int32
+version_import(int32 model_id, Jsonb *options)
+{
+	return insert_version(model_id, 0, 0, 0, options, "import", 0);
 }
 
 /* Its name. */
@@ -69,9 +87,12 @@ version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool pu
 		Int64GetDatum(facts->parameters), Int64GetDatum(facts->events),
 		Int64GetDatum(facts->users), Int64GetDatum(facts->items),
 		TimestampTzGetDatum(facts->cut), TimestampTzGetDatum(facts->trained_until),
-	Float8GetDatum(facts->seconds), CStringGetTextDatum(facts->kernel)};
+	Float8GetDatum(facts->seconds), facts->kernel ? CStringGetTextDatum(facts->kernel) : (Datum) 0};
 	char		nulls[] = "          ";
 	char	   *model_name;
+
+	if (facts->kernel == NULL)
+		nulls[3] = nulls[4] = nulls[8] = nulls[9] = 'n';
 
 	if (TIMESTAMP_IS_NOBEGIN(facts->cut))
 		nulls[6] = 'n';

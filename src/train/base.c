@@ -31,8 +31,12 @@ differs(const ModelImage *base, const char *format,...)
 	va_end(arguments);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("version %d does not fit model \"%s\" any more: %s", base->version, base->model_name, difference),
-			 errhint("Train all of it anew: SELECT dupn_train(%s);", quote_literal_cstr(base->model_name))));
+			 base->version > 0 ?
+			 errmsg("version %d does not fit model \"%s\" any more: %s", base->version, base->model_name, difference) :
+			 errmsg("the file does not fit model \"%s\": %s", base->model_name, difference),
+			 base->version > 0 ?
+			 errhint("Train all of it anew: SELECT dupn_train(%s);", quote_literal_cstr(base->model_name)) :
+			 errhint("Declare the model as the one that the file is a version of.")));
 }
 
 /* ---------------- features ---------------- */
