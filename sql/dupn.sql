@@ -384,6 +384,35 @@ CREATE FUNCTION dupn_recommend(user_id uuid, k int DEFAULT 10, exclude_seen bool
 	LANGUAGE C STABLE PARALLEL SAFE COST 2000000 ROWS 10 SUPPORT dupn_recommend_support AS 'MODULE_PATHNAME', 'dupn_recommend_uuid';
 COMMENT ON FUNCTION dupn_recommend(uuid, int, boolean, jsonb, timestamptz, text, int) IS 'the k items a user will most likely take next';
 
+CREATE FUNCTION dupn_popular_items(k int DEFAULT 10, model text DEFAULT NULL, since timestamptz DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+	RETURNS TABLE (item text, events bigint)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 10 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_popular_items(int, text, timestamptz, timestamptz) IS 'the k items with the most events, counted now: no version is needed';
+CREATE FUNCTION dupn_own_items(user_id bigint, k int DEFAULT 10, model text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+	RETURNS TABLE (item text, events bigint)
+	LANGUAGE C STABLE PARALLEL SAFE COST 100000 ROWS 10 AS 'MODULE_PATHNAME', 'dupn_own_items_bigint';
+COMMENT ON FUNCTION dupn_own_items(bigint, int, text, timestamptz) IS 'the k items that a user had last, the newest first, counted now: no version is needed';
+CREATE FUNCTION dupn_own_items(user_id text, k int DEFAULT 10, model text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+	RETURNS TABLE (item text, events bigint)
+	LANGUAGE C STABLE PARALLEL SAFE COST 100000 ROWS 10 AS 'MODULE_PATHNAME', 'dupn_own_items_text';
+COMMENT ON FUNCTION dupn_own_items(text, int, text, timestamptz) IS 'the k items that a user had last, the newest first, counted now: no version is needed';
+CREATE FUNCTION dupn_own_items(user_id uuid, k int DEFAULT 10, model text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+	RETURNS TABLE (item text, events bigint)
+	LANGUAGE C STABLE PARALLEL SAFE COST 100000 ROWS 10 AS 'MODULE_PATHNAME', 'dupn_own_items_uuid';
+COMMENT ON FUNCTION dupn_own_items(uuid, int, text, timestamptz) IS 'the k items that a user had last, the newest first, counted now: no version is needed';
+CREATE FUNCTION dupn_similar_items(item_id bigint, k int DEFAULT 10, model text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+	RETURNS TABLE (item text, score real, users bigint)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 10 AS 'MODULE_PATHNAME', 'dupn_similar_items_bigint';
+COMMENT ON FUNCTION dupn_similar_items(bigint, int, text, timestamptz) IS 'the k items that most users of an item had as well, shrunk by how frequent both are, counted now: no version is needed';
+CREATE FUNCTION dupn_similar_items(item_id text, k int DEFAULT 10, model text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+	RETURNS TABLE (item text, score real, users bigint)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 10 AS 'MODULE_PATHNAME', 'dupn_similar_items_text';
+COMMENT ON FUNCTION dupn_similar_items(text, int, text, timestamptz) IS 'the k items that most users of an item had as well, shrunk by how frequent both are, counted now: no version is needed';
+CREATE FUNCTION dupn_similar_items(item_id uuid, k int DEFAULT 10, model text DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+	RETURNS TABLE (item text, score real, users bigint)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 10 AS 'MODULE_PATHNAME', 'dupn_similar_items_uuid';
+COMMENT ON FUNCTION dupn_similar_items(uuid, int, text, timestamptz) IS 'the k items that most users of an item had as well, shrunk by how frequent both are, counted now: no version is needed';
+
 CREATE FUNCTION dupn_attention(user_id bigint, model text DEFAULT NULL, context jsonb DEFAULT NULL,
 		as_of timestamptz DEFAULT NULL, version int DEFAULT NULL)
 	RETURNS TABLE (occurred_at timestamptz, item text, behavior text, weight real, rank int)

@@ -256,6 +256,7 @@ SELECT dupn_score('click', :'v', 7);
 SELECT count(*) FROM dupn_classify('category', :'v');
 SELECT count(*) FROM dupn_recommend(3, exclude_seen => 'true', model => 'bait');
 SELECT count(*) FROM dupn_attention(3, 'bait');
+SELECT count(*) FROM dupn_popular_items(5, 'bait', '2024-01-01'), dupn_own_items(3, 5, 'bait'), dupn_similar_items(7, 5, 'bait');
 SELECT dupn_embed(e, 'bait') FROM shop.events e WHERE user_id OPERATOR(pg_catalog.=) 3;
 SELECT dupn_item_vector(p, 'bait') FROM (SELECT id AS item_id, category_id, price FROM shop.products) p LIMIT 1;
 SELECT dupn_retrieval_vector(:'v');
