@@ -37,7 +37,7 @@ CALL dupn_run('six');
 CALL dupn_run('samples');
 CALL dupn_run('labelled');
 \o
-SELECT plan(17);
+SELECT plan(18);
 SELECT is((SELECT message FROM dupn_jobs WHERE model = 'five'),
 	'22000: task "buys" has nothing to tell apart before the hold-out (Give it samples of both kinds, or drop the task.)',
 	'where all was seen nothing is drawn');
@@ -101,4 +101,22 @@ SELECT is((SELECT array_agg(dupn_score('prefers', dupn_user_vector(u, 'likes'), 
 	(SELECT array_agg(dupn_score('prefers', dupn_user_vector(u, 'prefer'), 12::bigint) ORDER BY u) FROM generate_series(1, 240, 7) u),
 	'in training, too');
 SELECT is((SELECT state FROM dupn_jobs WHERE model = 'weights'), 'done', 'with weights of types and labels, and an embargo');
+
+-- ---------------- drawn anew ----------------
+-- Twenty buy item 0 as the first thing they do, so that items are trained as candidates alone; the vectors of
+-- 200 others tell which.  A fixed draw would train twenty of them, however long.
+CREATE TABLE shop.first (user_id int, t timestamptz, item_id int, action text);
+INSERT INTO shop.first SELECT u, '2024-01-01'::timestamptz + u * interval '1 minute', 0, 'buy' FROM generate_series(1, 20) u;
+INSERT INTO shop.first SELECT 100 + i, '2024-01-02', i, 'view' FROM generate_series(1, 200) i;
+\o /dev/null
+SELECT dupn_create_model('first', events => 'shop.first', user_column => 'user_id', time_column => 't',
+	item_columns => '{item_id}', behavior_columns => '{action}',
+	options => '{"hidden": 8, "attention": [8, 8], "holdout": "2030-01-01", "min_count": 1, "id_dropout": 0, "patience": 100}');
+SELECT dupn_add_task('first', 'buys', 'binary', options => '{"negatives": 1, "where": {"action": "buy"}}');
+CALL dupn_run('first', 'train', '{"epochs": 1}');
+CALL dupn_run('first', 'train', '{"epochs": 30}');
+\o
+SELECT cmp_ok((SELECT count(*) FROM generate_series(101, 300) u
+	WHERE dupn_user_vector(u, 'first', as_of => '2024-01-03', version => 1)::real[] <> dupn_user_vector(u, 'first', as_of => '2024-01-03', version => 2)::real[]),
+	'>', 100::bigint, 'every epoch draws anew');
 SELECT * FROM finish();
