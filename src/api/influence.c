@@ -7,16 +7,19 @@
  * event of the window is left out in turn, as if its row had never been there:
  * the gap behind it closes, and an older event may enter the window.  The
  * vectors of all these histories are computed in batches, and each is asked
- * about with the function that the task is asked with otherwise.
+ * about with the function that the task is asked with otherwise; next_item's
+ * score is that of dupn_recommend, terms of the window included.
  *
  *-------------------------------------------------------------------------
  */
+#include "api/next_terms.h"
 #include "api/served.h"
 
 #include <math.h>
 
 #include "catalog/pg_type.h"
 #include "hint.h"
+#include "parser/parse_type.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -32,6 +35,7 @@ typedef struct Variant
 	const EventText *event;		/* that is left out */
 	float		weight;			/* of its attention */
 	DupnVector *vector;
+	float		terms;			/* of the item, next_item only */
 	double		score;			/* of the vector, and what the event adds to it */
 	double		influence;
 	int			place;			/* in the window, 0: oldest */
@@ -40,9 +44,12 @@ typedef struct Variant
 typedef struct Question
 {
 	AskedUser	asked;
+	int			task;
+	int32		item;			/* next_item: asked about, by its place in the catalogue */
 	int			n;
 	Variant    *variant;		/* [n] */
-	DupnVector *vector;			/* of all events */
+	DupnVector *vector;			/* of all events, and their terms */
+	float		terms;
 } Question;
 
 /* What a score is asked of. */
@@ -51,6 +58,7 @@ typedef struct Asked
 	Session    *session;
 	int			task;
 	int			class;
+	int32		item;			/* place in the catalogue */
 	Datum		name;			/* of the task, as text */
 	Datum		candidate;
 	FmgrInfo	function;		/* of dupn_score, with what it keeps from call to call */
@@ -70,6 +78,18 @@ make_vector(const Session *session, int view)
 					   session->acts.vector + (size_t) view * image->config.R);
 }
 
+/* What the events themselves say of the item, for next_item. */
+static float
+window_terms(const Session *session, const Question *question, const EventTable *table, int64 start, int n)
+{
+	NextTerms	terms;
+
+	if (session->image->config.task[question->task].kind != NN_NEXT_ITEM)
+		return 0;
+	next_terms_find(session->image, question->task, table, start, n, session->now, &terms);
+	return next_terms_of(&terms, question->item);
+}
+
 /* Vectors of the variants from `first` on, as many as fill a batch; the first of the next. */
 static int
 compute_batch(Session *session, Question *question, EventTable *table, int first)
@@ -87,6 +107,7 @@ compute_batch(Session *session, Question *question, EventTable *table, int first
 		event_table_reset(table);
 		event_table_without(table, session->events, set, session->start + end);
 		start = event_window(table, set, 0, table->n, session->now, &n);
+		question->variant[end].terms = window_terms(session, question, table, start, n);
 		batch_add_sequence(session->builder, table, start, n, session->now, NULL);
 		batch_add_view(session->builder, n, session->now, &session->profile, &session->context, NULL);
 		events += n;
@@ -118,6 +139,9 @@ compute_vectors(Session *session, void *argument)
 			.weight = session->acts.attention ? session->acts.attention[i] : 0,
 			.place = i
 	};
+	for (int64 row = 0; row < session->events->n; row++)
+		session->events->item[row] = texts[session->events->item[row]].place;
+	question->terms = window_terms(session, question, session->events, session->start, session->n);
 	for (int first = 0; first < question->n;)
 		first = compute_batch(session, question, table, first);
 }
@@ -152,6 +176,27 @@ value_text(Datum value, Oid type)
 	return OidOutputFunctionCall(output, value);
 }
 
+/* The place in the catalogue of an item whose key is given as text. */
+static int32
+find_item(const ModelImage *image, char *key)
+{
+	CellType	celltype;
+	Oid			type;
+	int32		typmod;
+	int32		item;
+
+	dupn_parse_type(image->set.f[NN_ITEM][0].type_name, &type, &typmod);
+	cell_type_init(&celltype, type, true, CurrentMemoryContext);
+	item = catalogue_find(&image->catalogue, cell_from_input(&celltype, key));
+	if (item < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("version %d of model \"%s\" does not know the item \"%s\"", image->version,
+						image->model_name, key),
+				 errhint("It knows the items of its events and of its catalog when it was trained.")));
+	return item;
+}
+
 /* Choose what answers for a candidate of this type. */
 static void
 prepare_score(Asked *asked, const Served *served, Datum candidate, Oid type, bool isnull)
@@ -174,10 +219,15 @@ prepare_score(Asked *asked, const Served *served, Datum candidate, Oid type, boo
 		return;
 	}
 	if (task->kind == NN_NEXT_ITEM)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("task \"%s\" is of kind \"%s\" and has no score of its own", task->name,
-						nn_kind_name[task->kind])));
+	{
+		if (isnull || type_is_rowtype(type))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("task \"%s\" needs an item as the candidate", task->name),
+					 errhint("Give the item's key.")));
+		asked->item = find_item(served->image, value_text(candidate, type));
+		return;
+	}
 
 	asked->function.fn_mcxt = CurrentMemoryContext;
 	asked->function.fn_nargs = isnull ? 2 : 3;
@@ -201,9 +251,30 @@ prepare_score(Asked *asked, const Served *served, Datum candidate, Oid type, boo
 	}
 }
 
+/* As dupn_recommend has it. */
 static double
-score(Asked *asked, const DupnVector *vector)
+item_score(const Asked *asked, const DupnVector *vector)
 {
+	const ModelImage *image = asked->session->image;
+	float	   *e = palloc(sizeof(float) * image->config.E);
+	nn_samples	samples = {0};
+	nn_task_acts acts = {0};
+	double		score = nn_item_bias(&image->config, &image->layout, image->param, asked->task,
+									 image->catalogue.feature, asked->item);
+
+	session_head(asked->session, asked->task, &samples, vector->x, &acts);
+	nn_item_encode(&image->config, &image->layout, image->param, image->catalogue.feature, asked->item, e);
+	for (int k = 0; k < image->config.E; k++)
+		score += (double) acts.query[k] * e[k];
+	pfree(e);
+	return score;
+}
+
+static double
+score(Asked *asked, const DupnVector *vector, float terms)
+{
+	if (asked->session->image->config.task[asked->task].kind == NN_NEXT_ITEM)
+		return item_score(asked, vector) + terms;
 	if (asked->session->image->config.task[asked->task].kind == NN_MULTICLASS)
 		return class_probability(asked->session, asked->task, asked->class, vector->x);
 	if (asked->alone)
@@ -274,6 +345,8 @@ influence(FunctionCallInfo fcinfo, Oid type)
 	asked.task = image_task(served->image, text_argument(fcinfo, 0));
 	asked.name = PG_GETARG_DATUM(0);
 	prepare_score(&asked, served, PG_GETARG_DATUM(2), candidate_type, PG_ARGISNULL(2));
+	question.task = asked.task;
+	question.item = asked.item;
 	question.asked = (AskedUser) {
 		.model = served->model,
 			.user = PG_GETARG_DATUM(1),
@@ -284,10 +357,10 @@ influence(FunctionCallInfo fcinfo, Oid type)
 	};
 	session_work(asked.session, compute_vectors, &question);
 
-	all = score(&asked, question.vector);
+	all = score(&asked, question.vector, question.terms);
 	for (int i = 0; i < question.n; i++)
 	{
-		question.variant[i].score = score(&asked, question.variant[i].vector);
+		question.variant[i].score = score(&asked, question.variant[i].vector, question.variant[i].terms);
 		question.variant[i].influence = all - question.variant[i].score;
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -5,6 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include "api/next_terms.h"
 #include "api/served.h"
 
 #include <math.h>
@@ -26,7 +27,7 @@ PG_FUNCTION_INFO_V1(dupn_recommend_support);
 
 #define MAX_K	10000
 #define DEFAULT_K	10
-#define BLOCK	4096			/* items whose scores are made before the best are taken */
+#define BLOCK	NEXT_BLOCK		/* items whose scores are made before the best are taken */
 #define RUN		64
 
 typedef struct Scored
@@ -34,21 +35,6 @@ typedef struct Scored
 	int32		item;
 	float		score;
 } Scored;
-
-/* m_j of NETWORK.md: what the user had in the window is taken again. */
-typedef struct Repeat
-{
-	int32		item;
-	float		term;
-} Repeat;
-
-/* n_j of NETWORK.md: a row of S on the way through the catalogue. */
-typedef struct MemoryRow
-{
-	int64		at,
-				end;			/* of its entries */
-	float		weight;
-} MemoryRow;
 
 typedef struct Question
 {
@@ -59,11 +45,7 @@ typedef struct Question
 
 	/* what scores are made of */
 	float	   *row_score;		/* of the rows of the item tables */
-	int			n_repeat;
-	Repeat	   *repeat;			/* by item */
-	const Neighbours *neighbours;
-	int			n_memory;
-	MemoryRow  *memory;			/* as they are before the first item */
+	NextTerms	terms;			/* of the window */
 	bool	   *seen;			/* [J], or NULL: not excluded */
 
 	/* the answer */
@@ -120,23 +102,11 @@ sift_up(Scored *heap, int at)
 
 /* Scores of the items from `first` on, -infinity for those that are excluded. */
 static void
-score_block(const Question *question, const ModelImage *image, int64 first, int n, int *repeat,
-			MemoryRow *memory, float *score)
+score_block(const Question *question, const ModelImage *image, int64 first, int n, NextPlace *place,
+			float *score)
 {
-	const Neighbours *neighbours = question->neighbours;
-	float		sum[BLOCK];
-
 	nn_item_scores(&image->config, question->row_score, image->catalogue.feature, first, n, score);
-	for (; *repeat < question->n_repeat && question->repeat[*repeat].item < first + n; (*repeat)++)
-		score[question->repeat[*repeat].item - first] += question->repeat[*repeat].term;
-	if (question->n_memory > 0)
-		memset(sum, 0, sizeof(float) * n);
-	for (int i = 0; i < question->n_memory; i++)
-		for (MemoryRow *row = &memory[i]; row->at < row->end && neighbours->items[row->at] < first + n; row->at++)
-			sum[neighbours->items[row->at] - first] += row->weight * neighbours->values[row->at];
-	for (int j = 0; question->n_memory > 0 && j < n; j++)
-		if (sum[j] > 0)
-			score[j] += log1pf(sum[j]);
+	next_terms_add(&question->terms, place, first, n, score);
 	for (int j = 0; question->seen && j < n; j++)
 		if (question->seen[first + j])
 			score[j] = -INFINITY;
@@ -152,16 +122,14 @@ best_items(const Question *question, const ModelImage *image, Scored *best, int 
 {
 	float		score[BLOCK];
 	int			found = 0;
-	int			repeat = 0;
-	MemoryRow	memory[NEIGHBOUR_EVENTS];
+	NextPlace	place;
 
-	for (int i = 0; i < question->n_memory; i++)
-		memory[i] = question->memory[i];
+	next_terms_begin(&question->terms, &place);
 	for (int64 first = 0; first < image->catalogue.n; first += BLOCK)
 	{
 		int			n = (int) Min(image->catalogue.n - first, BLOCK);
 
-		score_block(question, image, first, n, &repeat, memory, score);
+		score_block(question, image, first, n, &place, score);
 		for (int begin = 0; begin < n; begin += RUN)
 		{
 			int			end = Min(begin + RUN, n);
@@ -262,64 +230,6 @@ score_step(Session *session, void *argument)
 	return status;
 }
 
-static int
-compare_repeats(const void *a, const void *b)
-{
-	const Repeat *x = a;
-	const Repeat *y = b;
-
-	return x->item < y->item ? -1 : x->item > y->item;
-}
-
-static void
-find_repeats(Session *session, Question *question)
-{
-	const ModelImage *image = session->image;
-	const nn_task_tensors *tensors = &image->layout.task[question->task];
-	int			buckets = image->config.recency;
-	WindowItem *items;
-
-	if (!image->config.task[question->task].repeat)
-		return;
-	items = palloc(sizeof(WindowItem) * (session->n + 1));
-	question->n_repeat = window_items(&image->set, session->events, session->start, session->n,
-									  session->now, items);
-	question->repeat = palloc(sizeof(Repeat) * (question->n_repeat + 1));
-	for (int i = 0; i < question->n_repeat; i++)
-	{
-		const float *count = image->param + image->layout.tensor[tensors->repeat_count].offset;
-		const float *recency = image->param + image->layout.tensor[tensors->repeat_recency].offset;
-
-		question->repeat[i].item = items[i].item;
-		question->repeat[i].term = count[Min(items[i].count, 4)];
-		if (buckets > 0)
-			question->repeat[i].term += recency[items[i].type * buckets + items[i].recency];
-	}
-	qsort(question->repeat, question->n_repeat, sizeof(Repeat), compare_repeats);
-}
-
-static void
-find_memory(Session *session, Question *question)
-{
-	const ModelImage *image = session->image;
-	const Neighbours *neighbours = &image->task[question->task].neighbours;
-	NeighbourEvent events[NEIGHBOUR_EVENTS];
-	const float *lag;
-
-	if (image->config.task[question->task].memory == 0)
-		return;
-	lag = image->param + image->layout.tensor[image->layout.task[question->task].memory_lag].offset;
-	question->neighbours = neighbours;
-	question->n_memory = neighbour_events(session->events, session->start, session->n, events);
-	question->memory = palloc(sizeof(MemoryRow) * (question->n_memory + 1));
-	for (int i = 0; i < question->n_memory; i++)
-		question->memory[i] = (MemoryRow) {
-			.at = neighbours->offsets[events[i].item],
-			.end = neighbours->offsets[events[i].item + 1],
-			.weight = expf(lag[events[i].lag])
-		};
-}
-
 static void
 answer(Session *session, void *argument)
 {
@@ -337,8 +247,8 @@ answer(Session *session, void *argument)
 	question->row_score = palloc_extended(sizeof(float) * nn_row_scores_floats(&image->config),
 										  MCXT_ALLOC_HUGE);
 	session_compute(session, score_step, question);
-	find_repeats(session, question);
-	find_memory(session, question);
+	next_terms_find(image, question->task, session->events, session->start, session->n, session->now,
+					&question->terms);
 	choose(session, question);
 }
 

@@ -122,7 +122,10 @@ read_window(Session *session, Sources *sources, Datum user, TimestampTz now, boo
 	reading_run(&window.receiver, arguments);
 	items_finish(&session->items);
 	for (int64 row = 0; texts && row < table->n; row++)
+	{
+		window.texts[row].place = table->item[row];
 		table->item[row] = (int32) row;
+	}
 	event_table_sort(table, set, 0, table->n, 0, false);
 	session->start = event_window(table, set, 0, table->n, now, &session->n);
 	session->now = now;

@@ -220,6 +220,7 @@ typedef struct AskedUser
 typedef struct EventText
 {
 	TimestampTz time;
+	int32		place;			/* of the item in the version's catalogue, or -1 */
 	char	   *item;			/* or NULL */
 	char	   *behavior;
 } EventText;

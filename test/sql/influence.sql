@@ -56,6 +56,8 @@ SELECT * FROM compare('dupn_score(''worth'', v, ROW(2.5)::influence.priced)',
 	'dupn_influence(''worth'', 7, ROW(2.5)::influence.priced, ''i'', as_of => ''2024-02-01'')');
 SELECT * FROM compare('(SELECT probability FROM dupn_classify(''kind'', v) WHERE class = ''1'')',
 	'dupn_influence(''kind'', 7, 1, ''i'', as_of => ''2024-02-01'')');
+SELECT * FROM compare('(SELECT score FROM dupn_recommend(7, 50, as_of => ''2024-02-01'', model => ''i'') WHERE item = ''3'')',
+	'dupn_influence(''next'', 7, 3, ''i'', as_of => ''2024-02-01'')');
 SELECT max(abs(influence)) > 1e-6 AS moved FROM (VALUES ('click', '3'), ('again', NULL), ('kind', '1'), ('kind', '2')) q (task, candidate),
 	LATERAL (SELECT influence FROM dupn_influence(task, 7, candidate, 'i', as_of => '2024-02-01') WHERE candidate IS NOT NULL
 		UNION ALL SELECT influence FROM dupn_influence('again', 7, NULL, 'i', as_of => '2024-02-01')) i;
@@ -76,6 +78,10 @@ SELECT * FROM dupn_influence('again', 7, 3, 'i');
 SELECT * FROM dupn_influence('worth', 7, 3, 'i');
 SELECT * FROM dupn_influence('kind', 7, NULL, 'i');
 SELECT * FROM dupn_influence('kind', 7, 77, 'i');
+SELECT * FROM dupn_influence('next', 7, NULL, 'i');
+SELECT * FROM dupn_influence('next', 7, ROW(3)::priced, 'i');
+SELECT * FROM dupn_influence('next', 7, 33, 'i');
+SELECT * FROM dupn_influence('next', 7, 'x', 'i');
 SELECT * FROM dupn_influence('click', '9e9', 3, 'i');
 
 -- what a query changes: weights, here as there; and a moment without one is that of an unknown one
