@@ -478,6 +478,7 @@ check_neighbours(const ModelImage *image, int t, const char *what)
 	snprintf(name, sizeof(name), "task.%s.memory.items", image->config.task[t].name);
 	count = count_of(image, name);
 	check_offsets(neighbours->offsets, n, count, MOST_NEIGHBOURS, "memory", what);
+	check_floats(neighbours->values, count, "memory", what);
 	for (int64 i = 0; i < n; i++)
 	{
 		int32		least = 0;
@@ -487,12 +488,13 @@ check_neighbours(const ModelImage *image, int t, const char *what)
 			if (neighbours->items[k] < least || neighbours->items[k] >= n)
 				damaged(what, "the memory of task \"%s\" has an item out of range or order",
 						image->config.task[t].name);
+			if (!(neighbours->values[k] >= 0))
+				damaged(what, "the memory of task \"%s\" has a value below 0", image->config.task[t].name);
 			least = neighbours->items[k] + 1;
 		}
 		if (i % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	check_floats(neighbours->values, count, "memory", what);
 }
 
 /* Everything else, at the cost of reading all bytes. */
