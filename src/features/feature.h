@@ -204,11 +204,13 @@ extern int	compare_numbers(const void *a, const void *b);
 #define TIME_BUCKETS	13		/* 5 min .. beyond 365 d */
 #define LAG_BUCKETS		8
 #define DAYPART_VOCAB	8		/* 2 + 4 parts of the day + workday, weekend */
+#define POSITION_BUCKETS 14		/* 0 .. 9, 10-15, 16-31, 32-63, 64 and more */
 #define COUNT_BUCKETS	9		/* 0, 1, 2-3, 4-7, .. 128 and more */
 
 extern int	time_bucket(int64 microseconds);	/* 0 .. 12; negative counts as 0 */
 extern int	lag_bucket(int events_after);	/* 0 .. 7 */
 extern int	count_bucket(int n);	/* 0 .. 8 */
+extern int	position_bucket(int64 position);	/* 0 .. 13; -1: a negative one is none */
 extern int32 gap_id(TimestampTz time, TimestampTz previous, bool has_previous);
 extern int	daypart_ids(TimestampTz time, struct pg_tz *tz, int32 ids[2]);
 

@@ -61,6 +61,14 @@ count_bucket(int n)
 	return bucket;
 }
 
+int
+position_bucket(int64 position)
+{
+	if (position < 10)
+		return position < 0 ? -1 : (int) position;
+	return position < 16 ? 10 : position < 32 ? 11 : position < 64 ? 12 : 13;
+}
+
 int32
 gap_id(TimestampTz time, TimestampTz previous, bool has_previous)
 {

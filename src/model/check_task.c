@@ -354,6 +354,45 @@ check_feature(const Model *model, const ModelTask *task, Oid samples, int i)
 	}
 }
 
+/* Columns that say where, and with what, samples were shown. */
+static void
+check_offers(const Model *model, const FeatureSet *set, const ModelTask *task, Oid samples)
+{
+	const TaskOptions *options = &task->options;
+	int			candidate[NN_MAX_FEATURES];
+	Oid			type;
+	AttrNumber	attnum;
+
+	if (options->position_column != NULL)
+	{
+		attnum = check_column(samples, task->samples, "position column", options->position_column, &type);
+		if (!is_integer(type))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("position column \"%s\" has type %s, but must be an integer",
+							options->position_column, format_type_be(type)),
+					 errhint("It counts places from 0, the first.")));
+		check_select(model, samples, attnum, options->position_column);
+	}
+	if (options->pairwise > 0 && task->kind == NN_BINARY && task->n_features == 0 &&
+		task_candidate(model, set, task, candidate) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"pairwise\" needs a candidate or features"),
+				 errhint("Without, all samples of a moment have the same score.")));
+	if (options->group_column != NULL)
+	{
+		if (options->pairwise == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"group_column\" needs \"pairwise\""),
+					 errhint("Samples of a group are compared in pairs: {\"pairwise\": 0.5}.")));
+		attnum = check_column(samples, task->samples, "group column", options->group_column, &type);
+		check_class_type("group column", options->group_column, type);
+		check_select(model, samples, attnum, options->group_column);
+	}
+}
+
 static void
 check_samples(const Model *model, const FeatureSet *set, const ModelTask *task)
 {
@@ -397,6 +436,7 @@ check_samples(const Model *model, const FeatureSet *set, const ModelTask *task)
 				 errmsg("too many features: %d, of at most %d", task->n_features, MAX_SAMPLE_FEATURES)));
 	for (int i = 0; i < task->n_features; i++)
 		check_feature(model, task, samples, i);
+	check_offers(model, set, task, samples);
 
 	/* item and context columns that the samples have must mean what the model's mean */
 	for (int f = 0; f < set->n[NN_ITEM] && task->kind != NN_MULTICLASS; f++)
@@ -477,6 +517,8 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 		refuse_argument(task, "user_column", task->options.user_column != NULL);
 		refuse_argument(task, "time_column", task->options.time_column != NULL);
 		refuse_argument(task, "weight_column", task->options.weight_column != NULL);
+		refuse_argument(task, "position_column", task->options.position_column != NULL);
+		refuse_argument(task, "group_column", task->options.group_column != NULL);
 		refuse_argument(task, "label", task->label != NULL && task->kind != NN_MULTICLASS);
 		if (task->kind == NN_MULTICLASS)
 			label_type = check_stream_column(model, set, "label", task->label);

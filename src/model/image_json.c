@@ -157,6 +157,13 @@ put_task(StringInfo out, const FeatureSet *set, const Model *model, const ModelT
 	}
 	if (task->kind == NN_MULTICLASS)
 		put_integer(out, "classes", classes);
+	if (task->options.position_column)
+		put_integer(out, "position", POSITION_BUCKETS);
+	if (task->options.pairwise > 0)
+	{
+		put_key(out, "pairwise");
+		appendStringInfo(out, "%.9g", task->options.pairwise);
+	}
 	if (n_candidate > 0)
 	{
 		char	   *names[NN_MAX_FEATURES];

@@ -109,6 +109,9 @@ typedef struct TaskOptions
 	char	   *time_column;	/* samples: "time_column", default the model's */
 	char	   *user_column;	/* samples: "user_column", default the model's */
 	char	   *weight_column;	/* samples: or NULL */
+	char	   *position_column;	/* samples: or NULL */
+	double		pairwise;		/* 0: share of the loss */
+	char	   *group_column;	/* samples: or NULL, what has one time */
 	NamedWeights *label_weights;	/* of labels or classes in the loss, or NULL */
 	NamedWeights *type_weights; /* of behaviour types of target events in the loss, or NULL */
 	int			negatives;		/* unseen items drawn for each positive, 0: none */

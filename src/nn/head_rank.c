@@ -32,11 +32,9 @@ nn_rank_forward(const nn_run *run, int t, const nn_samples *samples,
 
 void
 nn_rank_backward(const nn_run *run, int t, const nn_samples *samples, const nn_head *head,
-				 const nn_task_acts *acts, const float *d_logit, float *d_out, nn_grad *grad)
+				 const nn_task_acts *acts, const float *d_logit, float *d_out)
 {
 	int			F = run->config->task[t].features;
-	float	   *d_intercept = nn_grad_of(run, grad, run->layout->task[t].intercept);
-
 	for (int s = 0; s < samples->n; s++)
 	{
 		const float *w = acts->weights + (size_t) s * F;
@@ -45,6 +43,5 @@ nn_rank_backward(const nn_run *run, int t, const nn_samples *samples, const nn_h
 		for (int j = 0; j < F; j++)
 			if (w[j] > 0.0f)
 				d_w[j] += d_logit[s] * samples->features[(size_t) s * F + j];
-		*d_intercept += d_logit[s];
 	}
 }

@@ -267,7 +267,7 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 	else if (!counts && task->kind == NN_BINARY)
 		nn_binary_backward(samples, &head, d_logit, d_out);
 	else if (!counts && task->kind == NN_RANK)
-		nn_rank_backward(run, t, samples, &head, acts, d_logit, d_out, grad);
+		nn_rank_backward(run, t, samples, &head, acts, d_logit, d_out);
 	else if (!counts && task->kind == NN_MULTICLASS)
 		NN_TRY(nn_multiclass_backward(run, t, samples, &head, acts, d_out));
 

@@ -357,8 +357,7 @@ extern nn_status nn_binary_product_backward(const nn_run *run, int t, const nn_s
 extern nn_status nn_rank_forward(const nn_run *run, int t, const nn_samples *samples,
 								 const nn_head *head, nn_task_acts *acts);
 extern void nn_rank_backward(const nn_run *run, int t, const nn_samples *samples, const nn_head *head,
-							 const nn_task_acts *acts, const float *d_logit, float *d_out,
-							 nn_grad *grad);
+							 const nn_task_acts *acts, const float *d_logit, float *d_out);
 extern nn_status nn_multiclass_forward(const nn_run *run, int t, const nn_samples *samples,
 									   const nn_head *head, nn_task_acts *acts);
 extern nn_status nn_multiclass_backward(const nn_run *run, int t, const nn_samples *samples,
@@ -374,7 +373,8 @@ extern nn_status nn_next_backward(const nn_run *run, int t, const nn_samples *sa
 /*
  * log_loss.c, for binary and rank.  forward: completes acts->logit, and takes
  * acts->loss where there are labels.  backward: d_logit [S] is written, the
- * gradient of task weight times loss.
+ * gradient of task weight times loss, and added to those of the intercept and
+ * of the biases of places.
  */
 extern nn_status nn_logit_forward(const nn_run *run, int t, const nn_samples *samples,
 								  nn_task_acts *acts);

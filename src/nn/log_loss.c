@@ -13,6 +13,8 @@
  *
  * [own] Both are no part of the paper.  Who is shown first is taken more often,
  * whatever it is: the bias explains that away, and is left out when scoring.
+ * It begins at 0; counted shares of positives are no better start, since what
+ * is liked is also shown first, and training stops before it finds out.
  * Pairs compare what was offered together; so what all of it has in common, the
  * intercept above all, takes no part.  A group counts by its samples, not by
  * its pairs, which grow with the square of what is on a page; one without both
@@ -145,11 +147,19 @@ nn_logit_backward(const nn_run *run, int t, const nn_samples *samples, const nn_
 {
 	const nn_task *task = &run->config->task[t];
 	double		scale = (double) task->weight / samples->n;
+	double		sum = 0.0;
 	double		unused;
 
 	for (int s = 0; s < samples->n; s++)
+	{
 		d_logit[s] = (float) (scale * (1.0 - task->pairwise)) * nn_sample_weight(samples, s) *
 			nn_log_loss_slope(acts->logit[s], samples->label[s]);
+		sum += d_logit[s];
+	}
+
+	/* of pairs it is 0, and an optimizer would make much of what rounding leaves */
+	if (task->kind == NN_RANK)
+		*nn_grad_of(run, grad, run->layout->task[t].intercept) += (float) sum;
 	if (task->pairwise > 0.0f)
 		NN_TRY(compare_pairs(run, samples, acts->logit, scale * task->pairwise, d_logit, &unused));
 	if (samples->position)

@@ -140,13 +140,15 @@ find_constants(Trainer *trainer, float *base_rate)
 					 errdetail("All of its training samples have the same %s.",
 							   kind == NN_NEXT_ITEM ? "item" : "label"),
 					 errhint("Give it samples of both kinds, or drop the task.")));
+		trainer->constant[SPLIT_TRAIN][t] = offers_constant(trainer, t, SPLIT_TRAIN,
+															trainer->constant[SPLIT_TRAIN][t]);
 		trainer->fixed_weight[t] = trainer->config->task[t].weight / mean / trainer->constant[SPLIT_TRAIN][t];
 		base_rate[t] = kind == NN_BINARY || kind == NN_RANK ? training[1] / (training[0] + training[1]) : 0;
 		for (Split split = SPLIT_STOP; split <= SPLIT_REPORT; split++)
 		{
 			double	   *weight = count_targets(trainer, t, split, n, &mean);
 
-			trainer->constant[split][t] = cross_entropy(weight, training, n);
+			trainer->constant[split][t] = offers_constant(trainer, t, split, cross_entropy(weight, training, n));
 			pfree(weight);
 		}
 		pfree(training);

@@ -174,9 +174,10 @@ same_task(const nn_task *a, const nn_task *b)
 	nn_task    *x = palloc(sizeof(nn_task));
 	bool		same;
 
-	/* what a task's loss counts for is no part of its head */
+	/* what a task's loss is, and counts for, is no part of its head */
 	*x = *a;
 	x->weight = b->weight;
+	x->pairwise = b->pairwise;
 	same = memcmp(x, b, sizeof(nn_task)) == 0;
 	pfree(x);
 	return same;

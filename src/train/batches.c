@@ -27,7 +27,9 @@ typedef struct TaskSamples
 				weight,
 				label,
 				label_class,
-				features;
+				features,
+				position,
+				group;
 	Array		candidate[NN_MAX_FEATURES];
 	Array		candidate_offsets[NN_MAX_FEATURES];
 	Array		target_offsets,
@@ -133,7 +135,7 @@ samples_reset(Batches *batches)
 	for (int t = 0; t < batches->config->n_task; t++)
 	{
 		TaskSamples *s = &batches->task[t];
-		Array	   *arrays[] = {&s->view, &s->weight, &s->label, &s->label_class, &s->features,
+		Array	   *arrays[] = {&s->view, &s->weight, &s->label, &s->label_class, &s->features, &s->position, &s->group,
 			&s->target_offsets, &s->target, &s->target_weight, &s->wide_offsets, &s->wide,
 			&s->memory_offsets, &s->memory, &s->extra_offsets, &s->extra, &s->hidden_offsets, &s->hidden};
 		Array	   *offsets[] = {&s->target_offsets, &s->wide_offsets, &s->memory_offsets,
@@ -360,6 +362,7 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 	const nn_task *task = &batches->config->task[t];
 	TaskSamples *s = &batches->task[t];
 	bool		draws = batches->negatives[t] != NULL && batches->random != NULL;
+	int32		group = 0;
 
 	if (draws)
 		begin_negatives(batches, t, moment);
@@ -370,6 +373,11 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 		push_sample(batches, s, view, row_weight(batches->data, t, row));
 		PUSH(batches->context, &s->label, float, rows->label[row]);
 		PUSH(batches->context, &s->label_class, int32, (int32) rows->label[row]);
+		if (rows->position)
+			PUSH(batches->context, &s->position, int32, rows->position[row]);
+		if (row == moment->target || !rows_compared(rows, row - 1, row))
+			group++;
+		PUSH(batches->context, &s->group, int32, group);
 		for (int f = 0; f < task->features; f++)
 			PUSH(batches->context, &s->features, float, rows->features[row * task->features + f]);
 		for (int k = 0; k < task->n_candidate; k++)
@@ -415,7 +423,7 @@ push_view(Batches *batches, const Moment *moment, int length, TimestampTz now,
 
 /* Hand the samples over to the batch. */
 static nn_batch *
-samples_finish(Batches *batches, Columns *columns, bool has_log_q)
+samples_finish(Batches *batches, Columns *columns, bool has_log_q, bool places)
 {
 	nn_batch   *batch = batch_finish(batches->builder);
 
@@ -436,6 +444,10 @@ samples_finish(Batches *batches, Columns *columns, bool has_log_q)
 		else
 			out->label = (const float *) s->label.data;
 		out->features = (const float *) s->features.data;
+		if (task->position > 0 && places)
+			out->position = (const int32 *) s->position.data;
+		if (task->pairwise > 0)
+			out->group = (const int32 *) s->group.data;
 		for (int k = 0; k < task->n_candidate; k++)
 		{
 			out->candidate[k].values = (const int32 *) s->candidate[k].data;
@@ -557,7 +569,7 @@ batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random)
 			push_stretch(batches, &stretches[i], random, &dropout, columns, NULL);
 	if (batches->softmax.sampled)
 		softmax_gather(&batches->softmax, columns);
-	batch = samples_finish(batches, columns, batches->softmax.sampled);
+	batch = samples_finish(batches, columns, batches->softmax.sampled, true);
 	if (options->id_dropout > 0 && batches->config->n_feature[NN_ITEM] > 1)
 	{
 		const int32 *key = softmax_drop_keys(&batches->softmax, columns, options->id_dropout, random);
@@ -570,7 +582,7 @@ batches_train(Batches *batches, const Stretch *stretches, int n, uint64 *random)
 }
 
 nn_batch *
-batches_served(Batches *batches, const int64 *moments, int n)
+batches_served(Batches *batches, const int64 *moments, int n, bool places)
 {
 	const Dataset *data = batches->data;
 
@@ -593,7 +605,7 @@ batches_served(Batches *batches, const int64 *moments, int n)
 		push_moment(batches, moment, ALL_TASKS, push_view(batches, moment, length, now, NULL), now,
 					&batches->softmax.all);
 	}
-	return samples_finish(batches, &batches->softmax.all, false);
+	return samples_finish(batches, &batches->softmax.all, false, places);
 }
 
 nn_batch *
@@ -606,7 +618,7 @@ batches_views(Batches *batches, const Stretch *stretches, int n, uint64 *random,
 		push_stretch(batches, &stretches[i], random, NULL, NULL, now);
 		now += stretches[i].n;
 	}
-	return samples_finish(batches, &batches->softmax.all, false);
+	return samples_finish(batches, &batches->softmax.all, false, false);
 }
 
 int64

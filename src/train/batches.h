@@ -49,7 +49,8 @@ extern int64 batches_stretch_events(const Batches *batches, const Stretch *stret
 extern void batches_give(Batches *batches, const Vectors *train, const Vectors *served);
 
 /* A batch of n moments as served: one sequence, one view each, over the whole
- * catalogue.  Samples are in the order of moments and their targets. */
-extern nn_batch *batches_served(Batches *batches, const int64 *moments, int n);
+ * catalogue.  Samples are in the order of moments and their targets.  places:
+ * they have those where they were shown, which no request has. */
+extern nn_batch *batches_served(Batches *batches, const int64 *moments, int n, bool places);
 
 #endif							/* DUPN_BATCHES_H */

@@ -83,7 +83,7 @@ calibrate(Trainer *trainer)
 		/* a copy: the column may move to a file */
 		n = (int) Min(most, moments->n_of[SPLIT_STOP] - next);
 		memcpy(batch_moments, moments->of[SPLIT_STOP] + next, sizeof(int64) * n);
-		batch = batches_served(trainer->batches, batch_moments, n);
+		batch = batches_served(trainer->batches, batch_moments, n, false);
 		steps_forward(trainer->steps, batch, &acts, &result);
 		for (int t = 0; t < config->n_task; t++)
 			if (of[t].wanted && batch->samples[t].n > 0)

@@ -516,6 +516,8 @@ typedef struct SampleWriter
 			   *label,
 			   *weight,
 			   *type_weight,
+			   *position,
+			   *group,
 			   *item,
 			   *drawn,
 			   *raw_features;	/* not yet scaled, and gone then */
@@ -545,6 +547,10 @@ open_samples(Build *build, int t, SampleWriter *writer)
 		writer->negatives = negatives_make(data, build->candidate[t], build->n_candidate[t], build->context);
 		writer->drawn = column_add(data->store, sizeof(uint8), &rows->drawn);
 	}
+	if (build->samples[t] && build->position[t] >= 0)
+		writer->position = column_add(data->store, sizeof(int32), &rows->position);
+	if (build->samples[t] && build->samples[t]->group >= 0)
+		writer->group = column_add(data->store, sizeof(Cell), &rows->group);
 	writer->raw_features = column_add(build->store, sizeof(float), NULL);
 	for (int k = 0; k < build->n_candidate[t]; k++)
 		writer->candidate[k] = id_writer(data, &rows->candidate[k],
@@ -685,6 +691,19 @@ write_sample(Build *build, int t, SampleWriter *writer, const Sample *sample)
 		uint8		drawn = sample->drawn;
 
 		column_append(writer->drawn, &drawn, 1);
+	}
+	if (writer->position)
+	{
+		Cell		cell = raw_cell(raw, build->position[t], sample->row);
+		int32		bucket = cell == CELL_NULL || sample->drawn ? -1 : position_bucket(cell);
+
+		column_append(writer->position, &bucket, 1);
+	}
+	if (writer->group)
+	{
+		Cell		cell = raw_cell(raw, raw->group, sample->row);
+
+		column_append(writer->group, &cell, 1);
 	}
 	for (int f = 0; f < data->model->task[t].n_features; f++)
 	{

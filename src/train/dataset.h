@@ -48,6 +48,8 @@ typedef struct RawRows
 	int			key;			/* index of the item's key, -1: none */
 	int			feature[NN_GROUPS][NN_MAX_FEATURES];	/* index, -1: the relation lacks it */
 	int			extra;			/* index of the first of the extra columns */
+	int			group;			/* index of the column whose equal cells stand side by
+								 * side among rows of one time, -1: none */
 } RawRows;
 
 /* What is to be read. */
@@ -123,6 +125,7 @@ typedef struct Build
 	RawRows    *profile;		/* or NULL */
 	RawRows    *samples[NN_MAX_TASKS];	/* or NULL: from the events */
 	int			weight[NN_MAX_TASKS];	/* of samples: index of the weight column, or -1 */
+	int			position[NN_MAX_TASKS]; /* and of that of places */
 	int			n_candidate[NN_MAX_TASKS];
 	int			candidate[NN_MAX_TASKS][NN_MAX_FEATURES];
 	RawLabel	label[NN_MAX_TASKS];

@@ -258,6 +258,8 @@ put_samples(Sink *sink, const nn_config *config, int t, const nn_samples *sample
 	put(sink, samples->weight, begin, end, sizeof(float));
 	put(sink, samples->label, begin, end, sizeof(float));
 	put(sink, samples->label_class, begin, end, sizeof(int32));
+	put(sink, samples->position, begin, end, sizeof(int32));
+	put(sink, samples->group, begin, end, sizeof(int32));
 	put(sink, samples->features, (int64) begin * task->features, (int64) end * task->features, sizeof(float));
 	for (int k = 0; k < task->n_candidate; k++)
 		put_ids(sink, &samples->candidate[k], begin, end);
@@ -420,6 +422,8 @@ get_samples(Source *source, const nn_config *config, int t, const ShareHeader *h
 	samples->weight = get(source, n, sizeof(float));
 	samples->label = get(source, n, sizeof(float));
 	samples->label_class = get(source, n, sizeof(int32));
+	samples->position = get(source, n, sizeof(int32));
+	samples->group = get(source, n, sizeof(int32));
 	samples->features = get(source, (int64) n * task->features, sizeof(float));
 	for (int k = 0; k < task->n_candidate; k++)
 		get_ids(source, &samples->candidate[k], n);

@@ -95,6 +95,7 @@ define_columns(Reading *reading, TupleDesc tupdesc)
 	rows->time = query->time ? column_add(build->store, sizeof(TimestampTz), NULL) : NULL;
 	rows->item = query->item_texts ? column_add(build->store, sizeof(int32), NULL) : NULL;
 	rows->key = -1;
+	rows->group = -1;
 	if (reader->item_key > 0)
 	{
 		rows->key = rows->n_columns;
@@ -486,10 +487,13 @@ read_samples(Build *build, int t)
 	const FeatureSet *set = build->data->set;
 	RawQuery	query = {.what = task->samples, .relations = model->relations,
 	.user = true, .time = true};
-	HTAB	  **texts = palloc0(sizeof(HTAB *) * (task->n_features + 2));
+	const char *single[] = {task->options.weight_column, task->options.position_column, task->options.group_column};
+	int			at[lengthof(single)];	/* among the extra columns */
+	HTAB	  **texts = palloc0(sizeof(HTAB *) * (1 + task->n_features + lengthof(single)));
 	StringInfoData sql;
 	List	   *names = NIL;
 	Oid			relation;
+	RawRows    *rows;
 
 	if (task->options.user_column)
 		query.relations.user_column = task->options.user_column;
@@ -528,13 +532,13 @@ read_samples(Build *build, int t)
 		appendStringInfo(&sql, ", s.%s", quote_identifier(column));
 		query.n_extra++;
 	}
-	build->weight[t] = -1;
-	if (task->options.weight_column)
-	{
-		(void) column_type(relation, task->samples, task->options.weight_column);
-		appendStringInfo(&sql, ", s.%s", quote_identifier(task->options.weight_column));
-		query.n_extra++;
-	}
+	for (int i = 0; i < lengthof(single); i++)
+		if (single[i])
+		{
+			(void) column_type(relation, task->samples, single[i]);
+			appendStringInfo(&sql, ", s.%s", quote_identifier(single[i]));
+			at[i] = query.n_extra++;
+		}
 	appendStringInfo(&sql, " FROM %s s ORDER BY s.%s", task->samples,
 					 quote_identifier(query.relations.user_column));
 	appendStringInfo(&sql, ", s.%s", quote_identifier(query.relations.time_column));
@@ -542,14 +546,15 @@ read_samples(Build *build, int t)
 	job_commit();
 
 	query.extra_texts = texts;
-	build->samples[t] = read_rows(build, &query);
-	if (task->options.weight_column)
-		build->weight[t] = build->samples[t]->extra + query.n_extra - 1;
+	rows = build->samples[t] = read_rows(build, &query);
+	build->weight[t] = single[0] ? rows->extra + at[0] : -1;
+	build->position[t] = single[1] ? rows->extra + at[1] : -1;
+	rows->group = single[2] ? rows->extra + at[2] : -1;
 	build->label[t].column = build->label[t].feature = -1;
 	if (task->label != NULL)
 	{
-		build->label[t].column = build->samples[t]->extra;
-		build->label[t].kind = build->samples[t]->column[build->samples[t]->extra].kind;
+		build->label[t].column = rows->extra;
+		build->label[t].kind = rows->column[rows->extra].kind;
 	}
 }
 
@@ -701,6 +706,8 @@ raw_compare(const RawRows *rows, int64 a, int64 b)
 		if (x != y)
 			return x < y ? -1 : 1;
 	}
+	if (rows->group >= 0 && raw_cell(rows, rows->group, a) != raw_cell(rows, rows->group, b))
+		return raw_cell(rows, rows->group, a) < raw_cell(rows, rows->group, b) ? -1 : 1;
 	for (int c = 0; c < rows->n_columns; c++)
 	{
 		const Cell *p;

@@ -162,7 +162,7 @@ served_evaluate(Trainer *trainer, Split split, const Judged *judged, double *rat
 		/* a copy: the column may move to a file */
 		n = (int) Min(most, moments->n_of[split] - next);
 		memcpy(batch_moments, moments->of[split] + next, sizeof(int64) * n);
-		batch = batches_served(trainer->batches, batch_moments, n);
+		batch = batches_served(trainer->batches, batch_moments, n, judged == NULL);
 		if (judged == NULL)
 		{
 			if (steps_judge(trainer->steps, batch, &result))

@@ -77,6 +77,7 @@ evaluate_stop(Epoch *epoch, void *arg)
 	double		mean;
 
 	fill_untrained_rows(trainer);
+	places_center(trainer);
 	mean = served_evaluate(trainer, SPLIT_STOP, NULL, ratio);
 	trainer->evaluated |= isfinite(mean);
 	elog(DEBUG1, "%s: loss ratio %.5f on the half of the hold-out that stops", epoch->phase, mean);
@@ -194,4 +195,5 @@ refit(Trainer *trainer)
 	train_epoch(&epoch, course);
 	course_free(course);
 	fill_untrained_rows(trainer);
+	places_center(trainer);
 }

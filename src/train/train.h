@@ -10,6 +10,7 @@
  *	  dataset.c		reads the relations, learns vocabularies, encodes; with
  *					read.c, learn.c, levels.c, base.c, see dataset.h
  *	  samples.c		which moments each task trains and is judged on
+ *	  offers.c		samples that were offered together, and at which places
  *	  weights.c		what labels and behaviour types weigh in the loss
  *	  negatives.c, sampler.c	unseen items beside a positive
  *	  leak.c		do samples see what came of them?
@@ -119,6 +120,8 @@ typedef struct SampleRows
 								 * instant, or NULL: 1 */
 	float	   *type_weight;	/* of an event's type, or NULL: 1 */
 	uint8	   *drawn;			/* is it a negative of "negatives"?  or NULL: none is */
+	int32	   *position;		/* bucket of the place, -1: not known; or NULL */
+	Cell	   *group;			/* of the group column, CELL_NULL: with nothing; or NULL */
 	float	   *features;		/* [n, F] z-scored */
 	float	   *mean;			/* [F] of the training samples */
 	float	   *scale;			/* [F] by which (value - mean) is multiplied; negative: flipped */
@@ -263,6 +266,13 @@ static inline bool
 label_known(const ModelTask *task, TimestampTz time, TimestampTz now)
 {
 	return time < now && (task->options.matures == 0 || time <= now - task->options.matures);
+}
+
+/* Are two rows of one moment, side by side, compared with each other? */
+static inline bool
+rows_compared(const SampleRows *rows, int64 a, int64 b)
+{
+	return rows->group == NULL || (rows->group[a] == rows->group[b] && rows->group[a] != CELL_NULL);
 }
 
 /* Weights of a target in the loss; metrics know of SampleRows.weight alone. */

@@ -157,6 +157,7 @@ make_network(Trainer *trainer)
 	scratch = palloc_extended(sizeof(float) * 2 * options->hidden * options->hidden, MCXT_ALLOC_HUGE);
 	nn_init(trainer->config, trainer->layout, trainer->steps->param, (uint64) options->seed, base_rate, scratch);
 	start_values(trainer->data, trainer->moments, trainer->config, trainer->layout, trainer->steps->param);
+	places_count(trainer);
 	if (trainer->data->base)
 		copy_parameters(trainer, trainer->data->base);
 	presets_apply(presets, trainer->data, trainer->steps);

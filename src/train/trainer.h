@@ -35,6 +35,7 @@ typedef struct Trainer
 	double		constant[SPLIT_REPORT + 1][NN_MAX_TASKS];	/* loss of the best constant of training
 															 * data, on each split */
 	float		calibration[NN_MAX_TASKS][2];	/* logits become [0] * logit + [1] where judged */
+	double		place_share[NN_MAX_TASKS][POSITION_BUCKETS];	/* of training samples, see places_center */
 	double		ratio[NN_MAX_TASKS];	/* latest loss over constant; NAN: not known */
 	bool		evaluated;		/* ratio is of the hold-out, not a running mean */
 } Trainer;
@@ -82,6 +83,21 @@ extern void learn_weight(Trainer *trainer, int t, double ratio);
 extern void balance(Trainer *trainer);
 extern void note_weights(const Trainer *trainer);
 
+/* ---------------- offers.c ---------------- */
+
+/*
+ * Loss of a constant prediction in a split when its log loss is `constant`: of
+ * pairs it is ln 2.  Error if there are none to train on where some are wanted.
+ */
+extern double offers_constant(const Trainer *trainer, int t, Split split, double constant);
+
+/*
+ * Fill in trainer->place_share; and make scores, which know no place, those of
+ * the mean place: before parameters are judged or stored.
+ */
+extern void places_count(Trainer *trainer);
+extern void places_center(Trainer *trainer);
+
 /* ---------------- epoch.c ---------------- */
 
 /* One pass over a course of stretches, and what is to happen on the way. */
@@ -119,7 +135,8 @@ extern void refit(Trainer *trainer);
 /*
  * Loss ratios of the moments of a split, as served, into ratio (NAN: no
  * samples); returns their mean, weighted as the tasks are.  judged: of the same
- * split, or NULL; the first results of each task are filled in.
+ * split; the first results of each task are filled in.  NULL, to stop by: the
+ * places of samples are known, since what was taken there depends on them.
  */
 extern double served_evaluate(Trainer *trainer, Split split, const Judged *judged, double *ratio);
 

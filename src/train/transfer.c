@@ -266,7 +266,7 @@ compute_stop(Heads *heads)
 		memcpy(moment, moments->of[SPLIT_STOP] + next, sizeof(int64) * n);
 		for (int i = 0; i < n; i++)
 			now[i] = moment_now(heads->trainer->data, &moments->moment[moment[i]]);
-		vectors_add(vectors, batches_served(heads->batches, moment, n), moment, now);
+		vectors_add(vectors, batches_served(heads->batches, moment, n, false), moment, now);
 	}
 	vectors_finish(vectors);
 	pfree(moment);
