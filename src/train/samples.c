@@ -304,6 +304,8 @@ moments_make(const Dataset *data, const bool *wanted)
 			ereport(ERROR,
 					(errcode(ERRCODE_NO_DATA_FOUND),
 					 errmsg("task \"%s\" has no samples before the hold-out", model->task[t].name),
+					 model->task[t].options.matures > 0 ?
+					 errhint("Labels that are known only after it do not count: check \"matures\" and the option \"holdout\".") :
 					 errhint("Check its \"where\", its samples relation and the option \"holdout\".")));
 	return moments;
 }

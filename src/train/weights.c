@@ -35,6 +35,14 @@ read_cells(Build *build, const NamedWeights *named, CellWeights *weights, CellTy
 	for (int i = 0; i < named->n; i++)
 		weights->cell[i] = type == NULL || (levels && level_number(named->name[i]) >= 0) ? CELL_NULL :
 			cell_from_input(type, named->name[i]);
+	for (int i = 0; i < named->n; i++)
+		for (int k = 0; k < i && weights->cell[i] != CELL_NULL; k++)
+			if (weights->cell[k] == weights->cell[i])
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("weights are given for \"%s\" and for \"%s\", which are the same",
+								named->name[k], named->name[i]),
+						 errhint("Name each label and each type once.")));
 }
 
 void

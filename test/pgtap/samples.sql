@@ -67,7 +67,7 @@ CALL dupn_run('label');
 CALL dupn_run('column');
 CALL dupn_run('scaled');
 \o
-SELECT plan(20);
+SELECT plan(22);
 
 -- ---------------- embargo ----------------
 SELECT is(shop.answers('embargo'), shop.answers('hidden'), 'an embargo asks for the vector of as much earlier');
@@ -167,4 +167,20 @@ SELECT results_eq($$SELECT message FROM dupn_jobs WHERE model IN ('types', 'clas
 	ARRAY['42704: task "kind": option "type_weights" names "by", which no event has as its "action" (Types are compared as they are stored, upper and lower case included.)',
 		'42704: task "kind": option "label_weights" names "bougt", which is no class before the hold-out (Perhaps you meant the class "bought".)'],
 	'names that mean nothing end the job');
+\o /dev/null
+SELECT dupn_drop_task('classes', 'kind');
+SELECT dupn_add_task('classes', 'item', 'multiclass', label => 'item_id', options => '{"label_weights": {"1": 2, "01": 3}}');
+SELECT dupn_train('classes') AS job \gset
+SELECT dupn_wait(:job);
+\o
+SELECT is((SELECT message FROM dupn_jobs WHERE job_id = :job), '22023: weights are given for "1" and for "01", which are the same (Name each label and each type once.)',
+	'nor may one label be named twice');
+\o /dev/null
+SELECT dupn_drop_task('matures', 'take');
+SELECT dupn_add_task('matures', 'take', 'binary', samples => 'shop.offers', label => 'taken', options => '{"matures": "4 days"}');
+SELECT dupn_train('matures') AS job \gset
+SELECT dupn_wait(:job);
+\o
+SELECT is((SELECT message FROM dupn_jobs WHERE job_id = :job), 'P0002: task "take" has no samples before the hold-out (Labels that are known only after it do not count: check "matures" and the option "holdout".)',
+	'where no label is known at the hold-out there is nothing to learn from');
 SELECT * FROM finish();
