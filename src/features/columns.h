@@ -98,7 +98,8 @@ extern char *users_query(const Relations *relations, Oid user_type, Oid time_typ
 
 /*
  * SELECT user, time, item key and the features FROM_EVENTS of all events,
- * ordered by user and time, for training; extra: more columns of events
+ * ordered by user and time, for training, with event_context the context columns
+ * that events have as well; extra: more columns of events
  * (labels), NULL-terminated, or NULL.  Features FROM_CATALOG are not in it:
  * the data set has the catalogue in memory.
  */

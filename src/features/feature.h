@@ -151,6 +151,7 @@ typedef struct FeatureSet
 	int			max_events;
 	bool		recency_bias;	/* attention.recency exists */
 	bool		lag_bias;		/* attention.lag exists */
+	bool		event_context;	/* training reads context columns of events, too */
 	char		timezone[NN_MAX_NAME];
 	struct pg_tz *tz;			/* looked up on load */
 } FeatureSet;

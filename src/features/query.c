@@ -177,6 +177,9 @@ training_query(const FeatureSet *set, const Relations *relations, char **extra)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT e.%s, ", quote_identifier(relations->user_column));
 	append_event_columns(&sql, set, relations, "e");
+	for (int f = 0; set->event_context && f < set->n[NN_CONTEXT]; f++)
+		if (get_attnum(relation_oid(relations->events), set->f[NN_CONTEXT][f].name) > 0)
+			appendStringInfo(&sql, ", e.%s", quote_identifier(set->f[NN_CONTEXT][f].name));
 	for (int i = 0; extra != NULL && extra[i] != NULL; i++)
 		appendStringInfo(&sql, ", e.%s", quote_identifier(extra[i]));
 	appendStringInfo(&sql, " FROM %s e ORDER BY e.%s, e.%s", relations->events,

@@ -54,6 +54,29 @@ check_item_id(const Model *model)
 				 errdetail("No item key is known then.")));
 }
 
+/* Some context column must be one of the events, and the caller may read it. */
+static void
+check_event_context(const Model *model)
+{
+	Oid			events = relation_oid(model->relations.events);
+	bool		found = false;
+
+	for (int i = 0; i < model->n_context; i++)
+	{
+		AttrNumber	attnum = relation_column(events, model->context_columns[i], NULL);
+
+		if (attnum == InvalidAttrNumber)
+			continue;
+		check_select(model, events, attnum, model->context_columns[i]);
+		found = true;
+	}
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("\"event_context\": none of the context columns is in %s", model->relations.events),
+				 errhint("It is for events that say what was asked before them, as the query that led to a click.")));
+}
+
 void
 switches_check(const Model *model)
 {
@@ -66,6 +89,8 @@ switches_check(const Model *model)
 				 errmsg("option \"uses\" cannot be given with \"properties\": \"%s\"",
 						feature_use_name[options->properties]),
 				 errhint("\"properties\" says it for all columns, \"uses\" for single ones.")));
+	if (options->event_context)
+		check_event_context(model);
 	if (!options->item_id && model->n_item > 0)
 		check_item_id(model);
 	if (options->pooling == NN_POOL_ATTENTION)

@@ -74,6 +74,7 @@ static const Option model_table[] = {
 	{"time", OPTION_FLAG, "time as gaps and a recency bias, or as in the paper", AT(time_paper), false, .word = {"gap", "paper"}},
 	{"activity", OPTION_BOOL, "how many events the window holds, as a profile feature", AT(activity), true},
 	{"context_in_vector", OPTION_BOOL, "whether the context is part of the user vector", AT(context_in_vector), false},
+	{"event_context", OPTION_BOOL, "whether the context columns that events have say what was asked before the event", AT(event_context), false},
 	{"encodings", OPTION_OBJECT, "how columns are read: {column: \"id\", \"bands\", {\"hash\": n}, {\"bands\": n}, {\"words\": text search configuration} or {\"table\": item column}}", AT(encodings)},
 	{"embeddings", OPTION_OBJECT, "tables of vectors to start with: {column: {\"table\": schema.table, \"key\": column, \"column\": column, \"frozen\": true or false}}", AT(embeddings)},
 	{"widths", OPTION_OBJECT, "widths of columns' embeddings: {column: width}", AT(widths)},

@@ -40,6 +40,8 @@ typedef struct ModelOptions
 	bool		time_paper;		/* "time": "gap" or "paper" */
 	bool		activity;		/* true: derived profile feature */
 	bool		context_in_vector;	/* false */
+	bool		event_context;	/* false: events' own context columns are those of the
+								 * request that led to them */
 	Jsonb	   *encodings;		/* {column: "id" | "bands" | {"hash": n} | {"bands": n} | {"words": name}}, or NULL */
 	Jsonb	   *embeddings;		/* {column: {"table", "key", "column", "frozen"}}, or NULL */
 	Jsonb	   *widths;			/* {column: width}, or NULL */

@@ -494,13 +494,17 @@ add_item(Resolver *r, int i)
 	set_type(r, feature, type);
 }
 
-/* The type of a context column is that of the samples that have it. */
+/* The type of a context column is that of the samples that have it, and of events that tell it. */
 static Oid
 context_type(const Resolver *r, const char *name)
 {
 	Oid			result = InvalidOid;
 	const char *first = NULL;
+	bool		of_events = r->model->options.event_context &&
+		relation_column(r->events, name, &result) != InvalidAttrNumber;
 
+	if (of_events)
+		first = r->model->relations.events;
 	for (int t = 0; t < r->model->n_tasks; t++)
 	{
 		const char *samples = r->model->task[t].samples;
@@ -582,6 +586,7 @@ resolve(const Model *model, MemoryContext context, bool lenient)
 	set->gap = set->daypart = set->recency = set->activity = -1;
 	set->types = 1;
 	set->max_events = options->max_events;
+	set->event_context = options->event_context;
 	set->lag_bias = !options->time_paper && options->pooling == NN_POOL_ATTENTION;
 	set->recency_bias = set->lag_bias && (options->properties & NN_USE_ATTENTION);
 	strlcpy(set->timezone, model->timezone, sizeof(set->timezone));

@@ -414,11 +414,14 @@ static int
 push_view(Batches *batches, const Moment *moment, int length, TimestampTz now,
 		  const IdDropout *dropout)
 {
+	/* what led to an event is asked when it happens, not before */
+	bool		asked = moment->task >= 0 || now == moment->time;
+
 	dataset_profile(batches->data, moment->user, batches->profile);
-	if (moment->task >= 0)
+	if (asked)
 		dataset_context(batches->data, moment->task, moment->target, batches->context_row);
 	return batch_add_view(batches->builder, length, now, batches->profile,
-						  moment->task >= 0 ? batches->context_row : NULL, dropout);
+						  asked ? batches->context_row : NULL, dropout);
 }
 
 /* Hand the samples over to the batch. */

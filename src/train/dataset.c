@@ -214,6 +214,7 @@ typedef struct EventWriter
 	Column	   *time;
 	Column	   *item;
 	IdWriter	feature[2][NN_MAX_FEATURES];
+	IdWriter	context[NN_MAX_FEATURES];
 	Column	   *where[NN_MAX_TASKS];
 	Column	   *label_number[NN_MAX_TASKS];
 	Column	   *label_cell[NN_MAX_TASKS];
@@ -234,6 +235,9 @@ open_events(Build *build, EventWriter *writer)
 	for (int g = 0; g < 2; g++)
 		for (int f = 0; f < data->set->n[event_groups[g]]; f++)
 			writer->feature[g][f] = id_writer(data, &events->feature[g][f], data->set->f[event_groups[g]][f].multi);
+	for (int f = 0; data->set->event_context && f < data->set->n[NN_CONTEXT]; f++)
+		if (build->events->feature[NN_CONTEXT][f] >= 0)
+			writer->context[f] = id_writer(data, &data->event_context[f], data->set->f[NN_CONTEXT][f].multi);
 	for (int t = 0; t < data->model->n_tasks; t++)
 	{
 		const ModelTask *task = &data->model->task[t];
@@ -292,6 +296,19 @@ write_labels(Build *build, EventWriter *writer, int64 row, const RawItem *item)
 			column_append(writer->within_cell[t], &cell, 1);
 		}
 	}
+}
+
+static void
+write_context(Build *build, EventWriter *writer, int64 row)
+{
+	for (int f = 0; f < build->data->set->n[NN_CONTEXT]; f++)
+		if (writer->context[f].values)
+		{
+			const Cell *cells;
+			int			n = raw_cells(build->events, build->events->feature[NN_CONTEXT][f], row, &cells);
+
+			write_cells(&writer->context[f], &build->data->set->f[NN_CONTEXT][f], cells, n);
+		}
 }
 
 /* The rows of one user behind those of the users before. */
@@ -380,6 +397,7 @@ encode_events(Build *build)
 
 			table->item[at] = item_place(build, item);
 			write_labels(build, &writer, row, item);
+			write_context(build, &writer, row);
 		}
 		if (user.n > 0)
 			write_events(&writer, set, table);
@@ -468,7 +486,7 @@ dataset_profile(const Dataset *data, int32 user, IdRow *row)
 void
 dataset_context(const Dataset *data, int task, int64 sample, IdRow *row)
 {
-	row_from_columns(data->set, NN_CONTEXT, data->rows[task].context, sample, row);
+	row_from_columns(data->set, NN_CONTEXT, task < 0 ? data->event_context : data->rows[task].context, sample, row);
 }
 
 /* ---------------- samples ---------------- */

@@ -445,6 +445,14 @@ visit_features(Build *build, const RawUser *user, int64 row, RawItem *item, void
 			n = event_cells(build, row, item, g, f, &cells);
 			learn_cells(arg, set, g, f, hash, cells, n);
 		}
+	for (int f = 0; set->event_context && f < set->n[NN_CONTEXT]; f++)
+		if (build->events->feature[NN_CONTEXT][f] >= 0)
+		{
+			const Cell *cells;
+			int			n = raw_cells(build->events, build->events->feature[NN_CONTEXT][f], row, &cells);
+
+			learn_cells(arg, set, NN_CONTEXT, f, hash, cells, n);
+		}
 }
 
 /* Candidates and contexts of the samples before the cut, and profiles. */

@@ -172,6 +172,8 @@ typedef struct Dataset
 	uint8	   *where[NN_MAX_TASKS];	/* tasks without samples: may the event be a target; NULL: all */
 	float	   *type_weight[NN_MAX_TASKS];	/* tasks without samples: of the event's type; NULL: 1 */
 	float	   *label_weight[NN_MAX_TASKS]; /* by label or class; NULL: 1 */
+	IdColumn	event_context[NN_MAX_FEATURES]; /* per event, with option event_context: what
+											 * was asked before it */
 	int64		n_users;
 	User	   *users;
 	IdColumn	profile[NN_MAX_FEATURES];	/* [n_users] per profile feature */
@@ -209,7 +211,7 @@ extern Dataset *dataset_load(const Job *job, const Model *model, const ModelImag
  */
 extern void base_check(const Model *model, const ModelImage *base);
 
-/* The ids of a user's profile, and of the context of a row of a task's samples. */
+/* The ids of a user's profile, and of the context of a row of a task's samples (-1: of an event). */
 extern void dataset_profile(const Dataset *data, int32 user, IdRow *row);
 extern void dataset_context(const Dataset *data, int task, int64 sample, IdRow *row);
 
