@@ -1,0 +1,7 @@
+-- Taobao: every event of 2017-12-03 (UTC+8), rolling history, as test/quality has it.
+\ir ../data/taobao.sql
+SELECT dupn_create_model('taobao', events => 'taobao.events',
+	user_column => 'user_id', time_column => 'occurred_at',
+	item_columns => '{item_id,category_id}', behavior_columns => '{action}', timezone => 'Asia/Shanghai',
+	options => '{"holdout": "2017-12-03 00:00:00+08", "max_events": 100, "hidden": 64, "attention": [32, 16], "epochs": 4, "refit": false}');
+SELECT dupn_add_task('taobao', 'next', 'next_item');
