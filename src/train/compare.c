@@ -26,7 +26,7 @@ typedef struct SampleKey
 {
 	Cell		user;
 	TimestampTz time;
-	Cell		item;			/* of an event; CELL_NULL: a row, or an item that is not known */
+	Cell		item;			/* target or candidate; CELL_NULL: none, or the version does not know it */
 } SampleKey;
 
 /* What one version has judged, when its data set is gone. */
@@ -52,7 +52,8 @@ keep_keys(const Trainer *trainer, int t, Answers *answers)
 	for (int64 i = 0; i < judged->n; i++)
 	{
 		const Moment *moment = &trainer->moments->moment[judged->moment[i]];
-		int32		item = moment->task < 0 ? data->events->item[judged->target[i]] : -1;
+		const int32 *items = moment->task < 0 ? data->events->item : data->rows[t].item;
+		int32		item = items ? items[judged->target[i]] : -1;
 
 		key[i] = (SampleKey) {data->users[moment->user].key, moment->time,
 		item >= 0 ? data->catalogue.key[item] : CELL_NULL};
@@ -100,16 +101,15 @@ compare_places(const SampleKey *a, const SampleKey *b)
 }
 
 /*
- * Pair the samples [a, a_end) and [b, b_end) of one user and moment: events by
- * item, and what is left in order, for it is the same but for its item.  Rows
- * lie in an order of their own that no version has a part in.
+ * Pair the samples [a, a_end) and [b, b_end) of one user and moment: by item,
+ * and those that one of the versions does not know in the order of rows or
+ * events.  Items that both know and only one was asked about are no pair:
+ * negatives that were drawn.
  */
 static void
 pair_moment(const SampleKey *x, int64 a, int64 a_end, const SampleKey *y, int64 b, int64 b_end,
 			int64 *other, bool *taken)
 {
-	int64		rest = b;
-
 	for (int64 i = a; i < a_end; i++)
 	{
 		other[i] = PENDING;
@@ -122,14 +122,12 @@ pair_moment(const SampleKey *x, int64 a, int64 a_end, const SampleKey *y, int64 
 	}
 	for (int64 i = a; i < a_end; i++)
 	{
-		if (other[i] != PENDING)
-			continue;
-		while (rest < b_end && taken[rest])
-			rest++;
-		if (rest == b_end)
-			break;
-		other[i] = rest;
-		taken[rest] = true;
+		for (int64 j = b; j < b_end && other[i] == PENDING; j++)
+			if (!taken[j] && (x[i].item == CELL_NULL || y[j].item == CELL_NULL))
+			{
+				other[i] = j;
+				taken[j] = true;
+			}
 	}
 }
 
@@ -174,7 +172,7 @@ keep_pairs(Judged *one, const Judged *two, const int64 *other)
 	do { if (paired->array) paired->array[n] = theirs->array[other[i]]; } while (0)
 	for (int64 i = 0; i < one->n; i++)
 	{
-		if (other[i] == PENDING)
+		if (other[i] == PENDING || (one->label && one->label[i] != two->label[other[i]]))
 			continue;
 		KEEP(one->moment);
 		KEEP(one->target);
@@ -313,6 +311,8 @@ compare_run(Job *job)
 	subject_open(&two, job->model_id, &options, options.other_version, true);
 	job_commit();
 
+	/* what is drawn by it is the same */
+	two.model->options.seed = one.model->options.seed;
 	since = options.since != DT_NOEND ? options.since : Max(one.trained, two.trained);
 	first = ask(job, &one, &options, since, psprintf("version %d", one.version), 0.4);
 	second = ask(job, &two, &options, since,

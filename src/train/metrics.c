@@ -135,33 +135,29 @@ mean_metric(Judge *judge, const char *name, Slice slice, const char *slice_name,
 			SampleValue value, int k, Needs needs)
 {
 	for (int r = 0; r < judge->judged->n_results; r++)
-	{
-		const Results *results = &judge->judged->results[r];
-
-		judge->has[r] = needs == NEEDS_NOTHING || results->log_loss != NULL;
-		if (judge->has[r])
-			resampled_mean(judge->judged, results, slice, value, k, judge->seed, &judge->of[r]);
-	}
+		judge->has[r] = needs == NEEDS_NOTHING || judge->judged->results[r].log_loss != NULL;
+	resampled_mean(judge->judged, slice, value, k, judge->seed, judge->has, judge->of);
 	add_metric(judge, name, slice_name);
 }
 
 /* ---------------- metrics of one kind ---------------- */
 
 static void
-auc_metrics(Judge *judge, Slice slice)
+ranking_metrics(Judge *judge, Slice slice)
 {
 	const Judged *judged = judge->judged;
+	Resampled  *r_precision = palloc(sizeof(Resampled) * judged->n_results);
 
 	for (int r = 0; r < judged->n_results; r++)
 	{
 		judge->has[r] = true;
-		resampled_auc(judged, judged->results[r].score, judge->order[r], slice, judge->seed, &judge->of[r]);
+		resampled_ranking(judged, judged->results[r].score, judge->order[r], slice, judge->seed,
+						  &judge->of[r], &r_precision[r]);
 	}
 	add_metric(judge, "auc", slice_name[slice]);
-	for (int r = 0; r < judged->n_results; r++)
-		resampled_r_precision(judged, judged->results[r].score, judge->order[r], slice, judge->seed,
-							  &judge->of[r]);
+	memcpy(judge->of, r_precision, sizeof(Resampled) * judged->n_results);
 	add_metric(judge, "r_precision", slice_name[slice]);
+	pfree(r_precision);
 }
 
 /* AUC within a user, the mean over users with both labels, weighted by samples. */
@@ -196,10 +192,12 @@ grouped_auc_metric(Judge *judge)
 		n++;
 	}
 	within.n = n;
+	within.results = results;
+	for (int r = 0; r < judged->n_results; r++)
+		judge->has[r] = n > 0;
+	resampled_mean(&within, SLICE_ALL, value_log_loss, 0, judge->seed, judge->has, judge->of);
 	for (int r = 0; r < judged->n_results; r++)
 	{
-		judge->has[r] = n > 0;
-		resampled_mean(&within, &results[r], SLICE_ALL, value_log_loss, 0, judge->seed, &judge->of[r]);
 		judge->of[r].n = samples;
 		pfree(results[r].log_loss);
 	}
@@ -329,7 +327,7 @@ binary_metrics(Judge *judge)
 	for (Slice slice = 0; slice < SLICES; slice++)
 		if (judge->shown[slice])
 		{
-			auc_metrics(judge, slice);
+			ranking_metrics(judge, slice);
 			mean_metric(judge, "log_loss", slice, slice_name[slice], value_log_loss, 0, NEEDS_PROBABILITIES);
 		}
 	grouped_auc_metric(judge);

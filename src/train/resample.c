@@ -15,30 +15,45 @@
 
 #define CHECK_EVERY 1024
 
-/* How often a user's samples enter each resample: Poisson(1), in steps of 2^-16. */
-static void
-draw(uint64 seed, int32 user, uint8 times[RESAMPLES])
+/* Poisson(1) by the inverse of its distribution, in steps of 2^-16. */
+static const uint8 *
+poisson_table(void)
 {
-	/* P(X <= k) 2^16 */
-	static const uint16 until[] = {24109, 48219, 60273, 64291, 65296, 65497, 65531, 65535};
-	uint64		random = seed ^ ((uint64) user + 1) * UINT64CONST(0xD1342543DE82EF95);
-	uint16		uniform[RESAMPLES];
+	static uint8 table[65536];
 
-	StaticAssertStmt(RESAMPLES % 4 == 0, "a number makes four");
+	if (table[65535] == 0)
+	{
+		double		p = exp(-1.0);
+		double		until = p;
+		int			k = 0;
+
+		for (int i = 0; i < lengthof(table); i++)
+		{
+			while ((i + 0.5) / lengthof(table) > until && k < 8)
+			{
+				p /= ++k;
+				until += p;
+			}
+			table[i] = (uint8) k;
+		}
+	}
+	return table;
+}
+
+/* How often a user's samples enter each resample. */
+static void
+draw(uint64 seed, int32 user, double times[RESAMPLES])
+{
+	const uint8 *table = poisson_table();
+	uint64		random = seed ^ ((uint64) user + 1) * UINT64CONST(0xD1342543DE82EF95);
+
+	StaticAssertStmt(RESAMPLES % 4 == 0, "a random number makes four");
 	for (int b = 0; b < RESAMPLES; b += 4)
 	{
 		uint64		bits = nn_random_u64(&random);
 
 		for (int i = 0; i < 4; i++)
-			uniform[b + i] = (uint16) (bits >> 16 * i);
-	}
-	for (int b = 0; b < RESAMPLES; b++)
-	{
-		uint8		k = 0;
-
-		for (int i = 0; i < lengthof(until); i++)
-			k += uniform[b] >= until[i];
-		times[b] = k;
+			times[b + i] = table[bits >> 16 * i & 0xffff];
 	}
 }
 
@@ -66,51 +81,82 @@ percentiles(double values[RESAMPLES], double *low, double *high)
 
 /* ---------------- means ---------------- */
 
-void
-resampled_mean(const Judged *judged, const Results *results, Slice slice, SampleValue value, int k,
-			   uint64 seed, Resampled *out)
+/* Of one scorer, over users. */
+typedef struct Sums
 {
-	double		sum[RESAMPLES] = {0};
-	double		weight[RESAMPLES] = {0};
-	double		all_sum = 0;
-	double		all_weight = 0;
-	uint8		times[RESAMPLES];
+	double		sum[RESAMPLES];
+	double		weight[RESAMPLES];
+	double		all_sum;
+	double		all_weight;
+	double		user_sum;		/* of the user at hand */
+	double		user_weight;
+} Sums;
 
-	out->n = 0;
+/* The user's samples [begin, end); did any enter? */
+static bool
+add_user(const Judged *judged, Slice slice, SampleValue value, int k, int r, int64 begin, int64 end,
+		 Sums *sums, Resampled *out)
+{
+	sums->user_sum = sums->user_weight = 0;
+	for (int64 i = begin; i < end; i++)
+	{
+		double		x;
+
+		if (!in_slice(judged, i, slice))
+			continue;
+		x = value(judged, &judged->results[r], i, k);
+		if (isnan(x))
+			continue;
+		sums->user_sum += judged->weight[i] * x;
+		sums->user_weight += judged->weight[i];
+		out->n++;
+	}
+	sums->all_sum += sums->user_sum;
+	sums->all_weight += sums->user_weight;
+	return sums->user_weight != 0;
+}
+
+void
+resampled_mean(const Judged *judged, Slice slice, SampleValue value, int k, uint64 seed,
+			   const bool *has, Resampled *out)
+{
+	Sums	   *sums = palloc0(sizeof(Sums) * judged->n_results);
+	double		times[RESAMPLES];
+
+	for (int r = 0; r < judged->n_results; r++)
+		out[r].n = 0;
 	for (int64 i = 0, end; i < judged->n; i = end)
 	{
-		double		s = 0;
-		double		w = 0;
+		bool		any = false;
 
-		for (end = i; end < judged->n && judged->user[end] == judged->user[i]; end++)
-		{
-			double		x;
-
-			if (!in_slice(judged, end, slice))
-				continue;
-			x = value(judged, results, end, k);
-			if (isnan(x))
-				continue;
-			s += judged->weight[end] * x;
-			w += judged->weight[end];
-			out->n++;
-		}
-		if (w == 0)
+		for (end = i + 1; end < judged->n && judged->user[end] == judged->user[i]; end++)
+			;
+		for (int r = 0; r < judged->n_results; r++)
+			if (has[r])
+				any |= add_user(judged, slice, value, k, r, i, end, &sums[r], &out[r]);
+		if (!any)
 			continue;
-		all_sum += s;
-		all_weight += w;
 		draw(seed, judged->user[i], times);
-		for (int b = 0; b < RESAMPLES; b++)
+		for (int r = 0; r < judged->n_results; r++)
 		{
-			sum[b] += times[b] * s;
-			weight[b] += times[b] * w;
+			double		s = sums[r].user_sum;
+			double		w = sums[r].user_weight;
+
+			for (int b = 0; has[r] && s != 0 && b < RESAMPLES; b++)
+				sums[r].sum[b] += times[b] * s;
+			for (int b = 0; has[r] && w != 0 && b < RESAMPLES; b++)
+				sums[r].weight[b] += times[b] * w;
 		}
 		if (judged->user[i] % CHECK_EVERY == 0)
 			job_check();
 	}
-	out->value = all_weight > 0 ? all_sum / all_weight : NAN;
-	for (int b = 0; b < RESAMPLES; b++)
-		out->resample[b] = weight[b] > 0 ? sum[b] / weight[b] : NAN;
+	for (int r = 0; r < judged->n_results; r++)
+	{
+		out[r].value = sums[r].all_weight > 0 ? sums[r].all_sum / sums[r].all_weight : NAN;
+		for (int b = 0; b < RESAMPLES; b++)
+			out[r].resample[b] = sums[r].weight[b] > 0 ? sums[r].sum[b] / sums[r].weight[b] : NAN;
+	}
+	pfree(sums);
 }
 
 /* ---------------- orders ---------------- */
@@ -147,17 +193,17 @@ typedef struct Tied
 
 /*
  * Collect the samples of a slice that are tied with the one at `at` in the
- * order; step 1: upwards, -1: downwards.  Returns where the next ones are.
+ * order, downwards.  Returns where the next ones are.
  */
 static int64
 collect_tied(const Judged *judged, const float *score, const int32 *order, Slice slice, uint64 seed,
-			 int64 at, int step, Tied *tied)
+			 int64 at, Tied *tied)
 {
 	float		value = score[order[at]];
-	uint8		times[RESAMPLES];
+	double		times[RESAMPLES];
 
 	memset(tied, 0, sizeof(*tied));
-	for (; at >= 0 && at < judged->n && score[order[at]] == value; at += step)
+	for (; at >= 0 && score[order[at]] == value; at--)
 	{
 		int64		i = order[at];
 		bool		positive = judged->label[i] > 0.5f;
@@ -178,90 +224,82 @@ collect_tied(const Judged *judged, const float *score, const int32 *order, Slice
 	return at;
 }
 
-void
-resampled_auc(const Judged *judged, const float *score, const int32 *order, Slice slice, uint64 seed,
-			  Resampled *out)
+/* The positives of a slice, in all samples and in each resample. */
+static double
+count_positives(const Judged *judged, Slice slice, uint64 seed, double p[RESAMPLES])
 {
+	double		times[RESAMPLES];
 	double		positives = 0;
-	double		negatives = 0;
-	double		pairs = 0;
-	double		p[RESAMPLES] = {0};
-	double		q[RESAMPLES] = {0};
-	double		in_order[RESAMPLES] = {0};
-	Tied		tied;
 
-	for (int64 at = 0; at < judged->n;)
-	{
-		at = collect_tied(judged, score, order, slice, seed, at, 1, &tied);
-		pairs += tied.positives * (negatives + tied.negatives / 2);
-		positives += tied.positives;
-		negatives += tied.negatives;
-		for (int b = 0; b < RESAMPLES; b++)
-		{
-			in_order[b] += tied.p[b] * (q[b] + tied.q[b] / 2);
-			p[b] += tied.p[b];
-			q[b] += tied.q[b];
-		}
-	}
-	out->n = (int64) (positives + negatives);
-	out->value = positives > 0 && negatives > 0 ? pairs / (positives * negatives) : NAN;
-	for (int b = 0; b < RESAMPLES; b++)
-		out->resample[b] = p[b] > 0 && q[b] > 0 ? in_order[b] / (p[b] * q[b]) : NAN;
-}
-
-void
-resampled_r_precision(const Judged *judged, const float *score, const int32 *order, Slice slice,
-					  uint64 seed, Resampled *out)
-{
-	double		positives = 0;	/* of all samples, and what room they leave */
-	double		room;
-	double		hits = 0;
-	double		p[RESAMPLES] = {0};
-	double		left[RESAMPLES];
-	double		hit[RESAMPLES] = {0};
-	uint8		times[RESAMPLES];
-	Tied		tied;
-
-	out->n = 0;
+	memset(p, 0, sizeof(double) * RESAMPLES);
 	for (int64 i = 0; i < judged->n; i++)
 	{
-		if (!in_slice(judged, i, slice))
-			continue;
-		out->n++;
-		if (judged->label[i] <= 0.5f)
+		if (!in_slice(judged, i, slice) || judged->label[i] <= 0.5f)
 			continue;
 		positives++;
 		draw(seed, judged->user[i], times);
 		for (int b = 0; b < RESAMPLES; b++)
 			p[b] += times[b];
 	}
-	room = positives;
-	memcpy(left, p, sizeof(left));
+	return positives;
+}
+
+/* The walk along the order, of all samples or of one resample. */
+typedef struct Walk
+{
+	double		positives;		/* above */
+	double		negatives;
+	double		pairs;			/* in order */
+	double		hits;
+	double		room;			/* of as many samples as there are positives */
+} Walk;
+
+static inline void
+walk_tied(Walk *walk, double p, double q)
+{
+	double		share = p + q > walk->room ? walk->room / (p + q) : 1;
+
+	walk->pairs += q * (walk->positives + p / 2);
+	walk->positives += p;
+	walk->negatives += q;
+	walk->hits += share * p;
+	walk->room -= share * (p + q);
+}
+
+void
+resampled_ranking(const Judged *judged, const float *score, const int32 *order, Slice slice, uint64 seed,
+				  Resampled *auc, Resampled *r_precision)
+{
+	Walk		all = {0};
+	Walk	   *each = palloc0(sizeof(Walk) * RESAMPLES);
+	Tied		tied;
+	double		p[RESAMPLES];
+
+	all.room = count_positives(judged, slice, seed, p);
+	for (int b = 0; b < RESAMPLES; b++)
+		each[b].room = p[b];
 	for (int64 at = judged->n - 1; at >= 0;)
 	{
-		double		all;
-		double		share;
-		double		most = room;	/* any room left anywhere */
-
-		at = collect_tied(judged, score, order, slice, seed, at, -1, &tied);
-		all = tied.positives + tied.negatives;
-		share = all > room ? room / all : 1;
-		hits += share * tied.positives;
-		room -= share * all;
+		at = collect_tied(judged, score, order, slice, seed, at, &tied);
+		if (tied.positives + tied.negatives == 0)
+			continue;
+		walk_tied(&all, tied.positives, tied.negatives);
 		for (int b = 0; b < RESAMPLES; b++)
-		{
-			all = tied.p[b] + tied.q[b];
-			share = all > left[b] ? left[b] / all : 1;
-			hit[b] += share * tied.p[b];
-			left[b] -= share * all;
-			most = Max(most, left[b]);
-		}
-		if (most <= 0)
-			break;
+			if (tied.p[b] + tied.q[b] > 0)
+				walk_tied(&each[b], tied.p[b], tied.q[b]);
 	}
-	out->value = positives > 0 ? hits / positives : NAN;
+	auc->n = r_precision->n = (int64) (all.positives + all.negatives);
+	auc->value = all.positives > 0 && all.negatives > 0 ? all.pairs / (all.positives * all.negatives) : NAN;
+	r_precision->value = all.positives > 0 ? all.hits / all.positives : NAN;
 	for (int b = 0; b < RESAMPLES; b++)
-		out->resample[b] = p[b] > 0 ? hit[b] / p[b] : NAN;
+	{
+		const Walk *walk = &each[b];
+
+		auc->resample[b] = walk->positives > 0 && walk->negatives > 0 ?
+			walk->pairs / (walk->positives * walk->negatives) : NAN;
+		r_precision->resample[b] = walk->positives > 0 ? walk->hits / walk->positives : NAN;
+	}
+	pfree(each);
 }
 
 /* ---------------- calibration ---------------- */
@@ -280,7 +318,7 @@ resampled_calibration(const Judged *judged, const float *probability, const floa
 	int64		samples[CALIBRATION_BINS] = {0};
 	double		all = 0;
 	double		value = 0;
-	uint8		times[RESAMPLES];
+	double		times[RESAMPLES];
 
 	/* the bin of tied samples is that of the middle one */
 	for (int64 begin = 0, end; begin < judged->n; begin = end)

@@ -32,26 +32,23 @@ typedef struct Resampled
  */
 typedef double (*SampleValue) (const Judged *judged, const Results *results, int64 i, int k);
 
-/* The mean over the samples of a slice. */
-extern void resampled_mean(const Judged *judged, const Results *results, Slice slice,
-						   SampleValue value, int k, uint64 seed, Resampled *out);
+/* The mean over the samples of a slice, of every scorer with has[r]. */
+extern void resampled_mean(const Judged *judged, Slice slice, SampleValue value, int k, uint64 seed,
+						   const bool *has, Resampled *out);
 
 /* The samples by score, lowest first: [judged->n]. */
 extern int32 *score_order(const Judged *judged, const float *score);
 
 /*
- * Of the samples of a slice in the order of a score: the share of pairs of a
- * positive and a negative that are in order, ties counting half.
+ * Of the samples of a slice in the order of a score:
+ * auc: the share of pairs of a positive and a negative that are in order, ties
+ * counting half;
+ * r_precision: precision of as many samples, those with the highest scores, as
+ * there are positives, and so recall as well; tied ones share what is left
+ * evenly.
  */
-extern void resampled_auc(const Judged *judged, const float *score, const int32 *order, Slice slice,
-						  uint64 seed, Resampled *out);
-
-/*
- * Precision of as many samples, those with the highest scores, as there are
- * positives, and so recall as well; tied ones share what is left evenly.
- */
-extern void resampled_r_precision(const Judged *judged, const float *score, const int32 *order,
-								  Slice slice, uint64 seed, Resampled *out);
+extern void resampled_ranking(const Judged *judged, const float *score, const int32 *order, Slice slice,
+							  uint64 seed, Resampled *auc, Resampled *r_precision);
 
 /*
  * Probabilities against what came, in bins that hold as many samples each but

@@ -20,9 +20,11 @@ SELECT dupn_create_model('e', 'events', 'user_id', 't', '{item_id,ring}', '{acti
 	options => '{"epochs": 2, "hidden": 8, "attention": [8, 4], "max_events": 8, "refit": false, "holdout": "2024-01-03 12:00Z", "learning_rate": 0.01}');
 SELECT dupn_add_task('e', 'click', 'binary', samples => 'impressions', label => 'clicked');
 SELECT dupn_add_task('e', 'level', 'multiclass', label => 'level');
-SELECT dupn_add_task('e', 'next', 'next_item', options => '{"k": [5, 10]}');
-CALL dupn_run('e');
-CALL dupn_run('e', 'train', '{"epochs": 6, "seed": 7}');
+SELECT dupn_add_task('e', 'next', 'next_item', options => '{"k": [5, 10], "memory": false, "repeat": false}');
+SELECT dupn_add_task('e', 'again', 'next_item', options => '{"where": {"action": "buy"}}');
+-- the second learns more than the first can
+CALL dupn_run('e', 'train', '{"learning_rate": 1e-8}');
+CALL dupn_run('e', 'train', '{"epochs": 6, "patience": 6, "seed": 7}');
 CALL dupn_run('e', 'train', '{"epochs": 6, "refit": true, "publish": false}');
 
 -- what a training reports
