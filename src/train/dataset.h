@@ -251,6 +251,36 @@ extern void base_catalogue(Build *build);
 extern bool base_levels(Build *build, int t);
 extern bool base_statistics(const Build *build, int t, SampleRows *rows);
 
+/* ---------------- dataset.c ---------------- */
+
+/* An IdColumn of the data set that is being written. */
+typedef struct IdWriter
+{
+	Column	   *values;
+	Column	   *offsets;		/* NULL unless multi-hot */
+} IdWriter;
+
+extern IdWriter id_writer(Dataset *data, IdColumn *column, bool multi);
+
+/* Cells to the ids of a feature; returns how many. */
+extern int	encode_cells(const Feature *feature, const Cell *cells, int n, int32 *ids);
+
+/* Append a row of n ids, or of cells' ids. */
+extern void write_ids(IdWriter *writer, const int32 *ids, int n);
+extern void write_cells(IdWriter *writer, const Feature *feature, const Cell *cells, int n);
+
+/* Collect the rows of runs in the total order of raw_compare; returns how many. */
+extern int64 gather_rows(const RawRows *rows, int64 first_run, int64 n_runs, int64 **order,
+						 int64 *capacity);
+
+/* ---------------- rows.c ---------------- */
+
+/* The rows of a task's samples, when the events are readable. */
+extern void encode_samples(Build *build, int task);
+
+/* Of a binary task without: each event that counts is a positive, of an instant's several each its share. */
+extern void encode_positives(Build *build, int task);
+
 /* ---------------- weights.c ---------------- */
 
 /* Names as cells of a column's type: of the label, of the behaviour type.  Inside a
