@@ -313,7 +313,7 @@ compare_run(Job *job)
 
 	/* what is drawn by it is the same */
 	two.model->options.seed = one.model->options.seed;
-	since = options.since != DT_NOEND ? options.since : Max(one.trained, two.trained);
+	since = options.since != DT_NOEND ? options.since : subject_since(&one, &two);
 	first = ask(job, &one, &options, since, psprintf("version %d", one.version), 0.4);
 	second = ask(job, &two, &options, since,
 				 psprintf(two.version == one.version ? "version %d again" : "version %d", two.version), 0.8);

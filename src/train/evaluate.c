@@ -191,6 +191,7 @@ subject_open(Subject *subject, int32 model_id, const EvaluateOptions *options, i
 		subject->trained = DatumGetTimestampTz(row[2]) + 1;
 	if (!model->options.refit && !isnull[1])
 		subject->trained = DatumGetTimestampTz(row[1]);
+	subject->last_event = !model->options.refit && model->options.holdout == HOLDOUT_LAST_EVENT;
 	open_model(subject, options);
 	base_check(model, subject->image);
 }
@@ -202,6 +203,26 @@ subject_of_baselines(Subject *subject, int32 model_id, const EvaluateOptions *op
 	subject->model = model_get_by_id(model_id, false);
 	subject->trained = DT_NOBEGIN;
 	open_model(subject, options);
+}
+
+TimestampTz
+subject_since(Subject *subject, Subject *other)
+{
+	TimestampTz since = Max(subject->trained, other->trained);
+
+	if (subject->last_event && other->last_event)
+	{
+		/* which is not one moment for all */
+		subject->trained = other->trained = DT_NOBEGIN;
+		return DT_NOEND;
+	}
+	if (since == DT_NOBEGIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("version %d of model \"%s\" does not say until when it was trained",
+						subject->version, subject->model->name),
+				 errhint("Say which samples are to be judged with \"since\".")));
+	return since;
 }
 
 Trainer *
@@ -479,7 +500,7 @@ run(Job *job, bool version)
 
 	since = options.since;
 	if (since == DT_NOEND && version)
-		since = subject.trained;
+		since = subject_since(&subject, &subject);
 	judge_all(subject_load(job, &subject, &options, since), &subject, &options, since, &metrics);
 	evaluation_store(job, subject.model, subject.version, 0, since, options.until, &metrics);
 	say_what_came(&subject, &options, since, &metrics);

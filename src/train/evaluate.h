@@ -17,6 +17,7 @@ typedef struct Subject
 	ModelImage *image;			/* NULL: no version */
 	int32		version;		/* 0: none */
 	TimestampTz trained;		/* it was trained on what lies before; DT_NOBEGIN: nothing */
+	bool		last_event;		/* but for each user's last events, see "holdout" */
 } Subject;
 
 /*
@@ -30,6 +31,12 @@ extern void subject_open(Subject *subject, int32 model_id, const EvaluateOptions
 
 /* The same without a version. */
 extern void subject_of_baselines(Subject *subject, int32 model_id, const EvaluateOptions *options);
+
+/*
+ * From when on a version, or two, are judged where nobody says: what is new to
+ * them; DT_NOEND: each user's last event.  Error: nobody knows.
+ */
+extern TimestampTz subject_since(Subject *subject, Subject *other);
 
 /* The samples since a moment, and who is to say what about them. */
 extern Trainer *subject_load(Job *job, Subject *subject, const EvaluateOptions *options, TimestampTz since);

@@ -119,6 +119,21 @@ SELECT dupn_alter_model('e', '{"max_events": 3}');
 SELECT dupn_evaluate('e', 1, options => '{"tasks": ["level"]}') AS job \gset
 SELECT dupn_wait(:job);
 
+-- A task that the version lacks, and one that the model lacks now, are not judged.
+SELECT dupn_add_task('e', 'more', 'multiclass', label => 'action');
+SELECT dupn_drop_task('e', 'level');
+SELECT dupn_evaluate('e', 1, options => '{"baselines": false}') AS job \gset
+SELECT dupn_wait(:job);
+SELECT DISTINCT task FROM dupn_evaluations WHERE job_id = :job ORDER BY 1;
+SELECT dupn_evaluate('e', 1, options => '{"tasks": ["more"]}');
+
+-- Leave one out: without "since" what a training reports.
+CALL dupn_run('e', 'train', '{"holdout": "last_event"}');
+CALL dupn_run('e', 'evaluate');
+SELECT count(*) = (SELECT count(*) FROM dupn_baselines WHERE version = 4) AS all, max(abs(b.value - e.value)) < 1e-5 AS same, bool_and(since IS NULL) AS no_range
+  FROM dupn_evaluations e JOIN dupn_baselines b USING (version, task, source, metric, slice) WHERE version = 4;
+SELECT notes IS NULL OR notes = '{}' AS nothing_noted FROM dupn_jobs WHERE model = 'e' AND action = 'evaluate' ORDER BY job_id DESC LIMIT 1;
+
 -- A version takes its evaluations with it, a model all of them.
 SELECT count(DISTINCT job_id) FROM dupn_evaluations WHERE version = 1 OR other_version = 1;
 SELECT dupn_drop_version('e', 1);
