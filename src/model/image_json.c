@@ -217,6 +217,10 @@ image_config_json(const FeatureSet *set, const Model *model, const int *classes,
 	put_integer(&out, "lag", set->lag_bias ? LAG_BUCKETS : 0);
 	put_text(&out, "item_encoding", options->item_sum ? "sum" : "concat");
 	put_boolean(&out, "context_in_vector", options->context_in_vector);
+	if (options->experts > 0)
+		put_integer(&out, "experts", options->experts);
+	if (options->expert_dim > 0)
+		put_integer(&out, "expert_dim", options->expert_dim);
 	for (int group = 0; group < NN_GROUPS; group++)
 	{
 		put_key(&out, nn_group_name[group]);

@@ -75,6 +75,8 @@ static const Option model_table[] = {
 	{"activity", OPTION_BOOL, "how many events the window holds, as a profile feature", AT(activity), true},
 	{"context_in_vector", OPTION_BOOL, "whether the context is part of the user vector", AT(context_in_vector), false},
 	{"event_context", OPTION_BOOL, "whether the context columns that events have say what was asked before the event", AT(event_context), false},
+	{"experts", OPTION_INT, "layers between the user vector and the tasks, of which each task takes its own mixture: 0, or 2 to 16", AT(experts), 0, 0, NN_MAX_EXPERTS},
+	{"expert_dim", OPTION_INT, "width of the experts, 0 for that of the user vector", AT(expert_dim), 0, 0, 1024},
 	{"encodings", OPTION_OBJECT, "how columns are read: {column: \"id\", \"bands\", {\"hash\": n}, {\"bands\": n}, {\"words\": text search configuration} or {\"table\": item column}}", AT(encodings)},
 	{"embeddings", OPTION_OBJECT, "tables of vectors to start with: {column: {\"table\": schema.table, \"key\": column, \"column\": column, \"frozen\": true or false}}", AT(embeddings)},
 	{"widths", OPTION_OBJECT, "widths of columns' embeddings: {column: width}", AT(widths)},
@@ -567,6 +569,17 @@ model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_k
 {
 	memset(options, 0, sizeof(*options));
 	parse(model_table, lengthof(model_table), options, jsonb, NULL);
+
+	if (options->experts == 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"experts\" must be 0, or 2 to %d", NN_MAX_EXPERTS),
+				 errhint("There is nothing to mix of one.")));
+	if (options->experts == 0 && options->expert_dim != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"expert_dim\" needs \"experts\""),
+				 errhint("Without them tasks take the user vector as it is.")));
 
 	/* the sum of all item columns needs room as the item key alone does */
 	if (options->item_sum && options->item_dim == 0)

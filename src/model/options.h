@@ -42,6 +42,8 @@ typedef struct ModelOptions
 	bool		context_in_vector;	/* false */
 	bool		event_context;	/* false: events' own context columns are those of the
 								 * request that led to them */
+	int			experts;		/* 0: none between the user vector and the tasks */
+	int			expert_dim;		/* 0: as wide as the user vector */
 	Jsonb	   *encodings;		/* {column: "id" | "bands" | {"hash": n} | {"bands": n} | {"words": name}}, or NULL */
 	Jsonb	   *embeddings;		/* {column: {"table", "key", "column", "frozen"}}, or NULL */
 	Jsonb	   *widths;			/* {column: width}, or NULL */

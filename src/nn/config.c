@@ -562,6 +562,10 @@ read_key(reader *r, const jsmntok_t *key, names *pending)
 		return read_encoding(r);
 	if (nn_json_is(&r->js, key, "context_in_vector"))
 		return read_bool(r, "\"context_in_vector\"", &config->context_in_vector);
+	if (nn_json_is(&r->js, key, "experts"))
+		return read_size(r, ':', "\"experts\"", 0, NN_MAX_EXPERTS, &config->experts);
+	if (nn_json_is(&r->js, key, "expert_dim"))
+		return read_size(r, ':', "\"expert_dim\"", 1, NN_MAX_WIDTH, &config->expert_dim);
 	if (nn_json_is(&r->js, key, "tasks"))
 		return config->n_task > 0 ? fail(r, "\"tasks\" is given twice") :
 			read_tasks(r, pending->candidate);
@@ -621,6 +625,13 @@ derive(reader *r)
 			return fail(r, "\"%s\" is %d wide in all, more than %d", nn_group_name[g], width[g], NN_MAX_WIDTH);
 	if (config->R > NN_MAX_WIDTH)
 		return fail(r, "the user vector is %d wide, more than %d", config->R, NN_MAX_WIDTH);
+	if (config->experts == 1)
+		return fail(r, "\"experts\" must be 0 or at least 2");
+	if (config->experts == 0 && config->expert_dim > 0)
+		return fail(r, "\"expert_dim\" needs \"experts\"");
+	if (config->expert_dim == 0)
+		config->expert_dim = config->experts > 0 ? config->R : 0;
+	config->head_width = config->experts > 0 ? config->expert_dim : config->R;
 	return true;
 }
 

@@ -57,7 +57,7 @@ nn_binary_product_backward(const nn_run *run, int t, const nn_samples *samples, 
 {
 	const nn_task_tensors *tensors = &run->layout->task[t];
 	int			X = nn_candidate_width(run->config, &run->config->task[t]);
-	int			R = run->config->R;
+	int			R = run->config->head_width;
 
 	memset(d_query, 0, (size_t) head->mlp.rows * X * sizeof(float));
 	for (int s = 0; s < samples->n; s++)

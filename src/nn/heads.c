@@ -61,7 +61,7 @@ make_mlp(const nn_run *run, int t, const nn_samples *samples, int views, nn_mlp 
 	mlp->task = t;
 	mlp->samples = samples->n;
 	mlp->rows = samples->n < views ? samples->n : views;
-	mlp->row_width = run->config->R;
+	mlp->row_width = run->config->head_width;
 	mlp->extra_width = nn_extra_width(task);
 	if (task->kind == NN_NEXT_ITEM)
 	{
@@ -80,12 +80,23 @@ make_mlp(const nn_run *run, int t, const nn_samples *samples, int views, nn_mlp 
 	mlp->bias[task->n_hidden] = tensors->output_bias;
 }
 
-/* Number the views that have samples, and copy their vectors. */
+/* Dropout on what the head takes of a view; with experts it came before them. */
+static void
+drop(const nn_run *run, int t, int view, float *x)
+{
+	int			X = run->config->head_width;
+
+	if (run->dropout && run->config->experts == 0)
+		nn_dropout_apply(run->dropout, run->dropout->vector, NN_STREAM_VECTOR(t),
+						 (run->dropout->view + (uint64_t) view) * X, X, x);
+}
+
+/* Number the views that have samples, and copy what the head takes of them. */
 static void
 fill_rows(const nn_run *run, int t, const nn_samples *samples, int views,
-		  const float *vector, nn_head *head)
+		  const float *in, nn_head *head)
 {
-	int			R = run->config->R;
+	int			X = run->config->head_width;
 	int			rows = 0;
 
 	memset(head->row_of_view, 0xff, (size_t) views * sizeof(int32_t));
@@ -95,12 +106,10 @@ fill_rows(const nn_run *run, int t, const nn_samples *samples, int views,
 
 		if (head->row_of_view[v] < 0)
 		{
-			float	   *x = head->x + (size_t) rows * R;
+			float	   *x = head->x + (size_t) rows * X;
 
-			memcpy(x, vector + (size_t) v * R, R * sizeof(float));
-			if (run->dropout)
-				nn_dropout_apply(run->dropout, run->dropout->vector, NN_STREAM_VECTOR(t),
-								 (run->dropout->view + (uint64_t) v) * R, R, x);
+			memcpy(x, in + (size_t) v * X, X * sizeof(float));
+			drop(run, t, v, x);
 			head->view_of_row[rows] = v;
 			head->row_of_view[v] = rows++;
 		}
@@ -174,6 +183,19 @@ nn_status
 nn_task_forward(const nn_run *run, int t, const nn_samples *samples, int views,
 				const float *vector, nn_arena *arena, nn_task_acts *acts)
 {
+	nn_experts	experts;
+
+	if (run->config->experts == 0)
+		return nn_head_forward(run, t, samples, views, vector, arena, acts);
+	NN_TRY(nn_experts_forward(run, views, vector, arena, &experts));
+	NN_TRY(nn_gate_forward(run, t, views, arena, &experts));
+	return nn_head_forward(run, t, samples, views, experts.x[t], arena, acts);
+}
+
+nn_status
+nn_head_forward(const nn_run *run, int t, const nn_samples *samples, int views,
+				const float *x, nn_arena *arena, nn_task_acts *acts)
+{
 	const nn_config *config = run->config;
 	const nn_task *task = &config->task[t];
 	size_t		S = (size_t) samples->n;
@@ -186,7 +208,7 @@ nn_task_forward(const nn_run *run, int t, const nn_samples *samples, int views,
 	head.row_of_view = nn_arena_alloc(arena, views, sizeof(int32_t));
 	head.view_of_row = nn_arena_alloc(arena, head.mlp.rows, sizeof(int32_t));
 	head.row = nn_arena_alloc(arena, S, sizeof(int32_t));
-	head.x = nn_arena_floats(arena, head.mlp.rows, config->R);
+	head.x = nn_arena_floats(arena, head.mlp.rows, config->head_width);
 	head.candidate = nn_arena_floats(arena, S, nn_candidate_width(config, task));
 	head.extra = nn_arena_floats(arena, S, head.mlp.extra_width);
 	nn_mlp_carve(run, arena, &head.mlp);
@@ -203,7 +225,7 @@ nn_task_forward(const nn_run *run, int t, const nn_samples *samples, int views,
 		return NN_OK;
 	NN_TRY(nn_arena_check(arena));
 
-	fill_rows(run, t, samples, views, vector, &head);
+	fill_rows(run, t, samples, views, x, &head);
 	*own = head;
 	NN_TRY(extra_forward(run, t, samples, own));
 	NN_TRY(nn_mlp_forward(run, &own->mlp));
@@ -224,19 +246,19 @@ nn_task_forward(const nn_run *run, int t, const nn_samples *samples, int views,
 }
 
 nn_status
-nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
-				 nn_arena *arena, nn_task_acts *acts, float *d_vector, nn_grad *grad)
+nn_head_backward(const nn_run *run, int t, const nn_samples *samples, int views,
+				 nn_arena *arena, nn_task_acts *acts, float *d_x, nn_grad *grad)
 {
 	const nn_config *config = run->config;
 	const nn_task *task = &config->task[t];
-	int			R = config->R;
+	int			X = config->head_width;
 	int			n_out = nn_output_width(config, task);
 	bool		counts = nn_arena_counts(arena);
 	nn_head		head;
 	bool		logits = task->kind == NN_BINARY || task->kind == NN_RANK;
 	float	   *d_out,
 			   *d_logit,
-			   *d_x,
+			   *d_row,
 			   *d_query,
 			   *d_extra,
 			   *d_candidate;
@@ -250,7 +272,7 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 		head = *(nn_head *) acts->own;
 	d_out = nn_arena_floats(arena, nn_mlp_out_rows(&head.mlp), n_out);
 	d_logit = nn_arena_floats(arena, logits ? samples->n : 0, 1);
-	d_x = nn_arena_floats(arena, head.mlp.rows, R);
+	d_row = nn_arena_floats(arena, head.mlp.rows, X);
 	d_query = nn_arena_floats(arena, task->product ? head.mlp.rows : 0, nn_candidate_width(config, task));
 	d_extra = nn_arena_floats(arena, samples->n, head.mlp.extra_width);
 	d_candidate = nn_arena_floats(arena, samples->n, nn_candidate_width(config, task));
@@ -271,19 +293,17 @@ nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
 	else if (!counts && task->kind == NN_MULTICLASS)
 		NN_TRY(nn_multiclass_backward(run, t, samples, &head, acts, d_out));
 
-	NN_TRY(nn_mlp_backward(run, &head.mlp, arena, d_out, d_x, d_extra, grad));
+	NN_TRY(nn_mlp_backward(run, &head.mlp, arena, d_out, d_row, d_extra, grad));
 	if (counts)
 		return NN_OK;
 	if (task->n_candidate > 0)
-		NN_TRY(extra_backward(run, t, samples, &head, d_extra, d_logit, d_query, d_candidate, d_x, grad));
+		NN_TRY(extra_backward(run, t, samples, &head, d_extra, d_logit, d_query, d_candidate, d_row, grad));
 	for (int i = 0; i < head.mlp.rows; i++)
 	{
 		int32_t		v = head.view_of_row[i];
 
-		if (run->dropout)
-			nn_dropout_apply(run->dropout, run->dropout->vector, NN_STREAM_VECTOR(t),
-							 (run->dropout->view + (uint64_t) v) * R, R, d_x + (size_t) i * R);
-		nn_vector_axpy(R, 1.0f, d_x + (size_t) i * R, d_vector + (size_t) v * R);
+		drop(run, t, v, d_row + (size_t) i * X);
+		nn_vector_axpy(X, 1.0f, d_row + (size_t) i * X, d_x + (size_t) v * X);
 	}
 	return NN_OK;
 }

@@ -140,6 +140,7 @@ extern void nn_dropout_apply(const nn_dropout *dropout, float rate, uint64_t str
 
 /* Streams of masks */
 #define NN_STREAM_ITEM 1
+#define NN_STREAM_EXPERTS 2
 #define NN_STREAM_VECTOR(t) (100 + (uint64_t) (t))
 #define NN_STREAM_HIDDEN(t, k) (1000 + (uint64_t) (t) * NN_MAX_LAYERS + (uint64_t) (k))
 
@@ -385,8 +386,30 @@ extern nn_status nn_logit_backward(const nn_run *run, int t, const nn_samples *s
 extern double nn_log_loss_of(float logit, float label);
 extern float nn_log_loss_slope(float logit, float label);
 
-/* d_vector [V, R] is added to. */
-extern nn_status nn_task_backward(const nn_run *run, int t, const nn_samples *samples, int views,
-								  nn_arena *arena, nn_task_acts *acts, float *d_vector, nn_grad *grad);
+/* nn_task_forward from what the head takes, x [V, X]. */
+extern nn_status nn_head_forward(const nn_run *run, int t, const nn_samples *samples, int views,
+								 const float *x, nn_arena *arena, nn_task_acts *acts);
+
+/* d_x [V, X] is added to. */
+extern nn_status nn_head_backward(const nn_run *run, int t, const nn_samples *samples, int views,
+								  nn_arena *arena, nn_task_acts *acts, float *d_x, nn_grad *grad);
+
+/* ------------------------------------------------------------------------
+ * Experts: experts.c
+ * ------------------------------------------------------------------------ */
+
+/* From vectors [V, R]: once for all tasks, then the gate and mixture of each. */
+extern nn_status nn_experts_forward(const nn_run *run, int views, const float *vector, nn_arena *arena,
+									nn_experts *experts);
+extern nn_status nn_gate_forward(const nn_run *run, int t, int views, nn_arena *arena, nn_experts *experts);
+
+/*
+ * The way back: carve, then each task's gate from d_x, then the experts, which
+ * add to d_vector [V, R].
+ */
+extern nn_status nn_experts_carve_backward(const nn_run *run, int views, nn_arena *arena, nn_experts *experts);
+extern nn_status nn_gate_backward(const nn_run *run, int t, int views, nn_experts *experts, nn_grad *grad);
+extern nn_status nn_experts_backward(const nn_run *run, int views, nn_experts *experts, float *d_vector,
+									 nn_grad *grad);
 
 #endif							/* DUPN_NN_LAYERS_H */

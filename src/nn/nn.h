@@ -18,6 +18,7 @@
  *	H	hidden							W	state width: H, or 2H if bidirectional
  *	R	user vector width, W + U (+ Q with context_in_vector)
  *	A1 A2	hidden widths of the attention
+ *	K	experts						X	width of what heads take: R, or an expert's
  *
  * A *sequence* is a run of one user's events, oldest first.  A *view* is a
  * prefix of a sequence seen at one moment: it attends over the first
@@ -40,6 +41,7 @@
 #define NN_MAX_FEATURES 32		/* features of a group */
 #define NN_MAX_TASKS	16
 #define NN_MAX_LAYERS	4		/* hidden layers of a head */
+#define NN_MAX_EXPERTS	16
 #define NN_MAX_TENSORS	1024
 #define NN_MAX_BAG		32		/* ids of a multi-hot value */
 #define NN_MAX_WIDTH	4096	/* of any layer, embedding or group */
@@ -137,6 +139,8 @@ typedef struct nn_config
 	int			lag;			/* buckets of attention.lag, 0: no such bias */
 	bool		item_sum;		/* "item_encoding": "sum" instead of concatenation */
 	bool		context_in_vector;	/* r = [.. ; u ; q] */
+	int			experts;		/* K between r and the heads, 0: none, else at least 2 */
+	int			expert_dim;		/* their width; JSON "expert_dim", R without it */
 	int			n_feature[NN_GROUPS];
 	nn_feature	feature[NN_GROUPS][NN_MAX_FEATURES];
 	int			n_task;
@@ -144,6 +148,7 @@ typedef struct nn_config
 
 	/* derived by nn_config_parse */
 	int			E, Pg, Pa, U, Q, W, R;
+	int			head_width;		/* X */
 } nn_config;
 
 /*
@@ -190,6 +195,7 @@ typedef struct nn_task_tensors
 	int			position;		/* [buckets] */
 	int			product_weight, product_bias;
 	int			query_weight, query_bias;
+	int			gate_weight, gate_bias; /* [K, R], [K] over the experts */
 	int			item_bias[NN_MAX_FEATURES];
 	int			repeat_recency; /* [recency_rows, recency] */
 	int			repeat_count;	/* [5], directly behind repeat_recency */
@@ -210,6 +216,8 @@ typedef struct nn_layout
 	int			attention_weight[3];
 	int			attention_bias[2];
 	int			attention_recency, attention_lag;
+	int			expert_weight[NN_MAX_EXPERTS];	/* [X, R] */
+	int			expert_bias[NN_MAX_EXPERTS];
 	nn_task_tensors task[NN_MAX_TASKS];
 } nn_layout;
 
@@ -399,6 +407,21 @@ typedef struct nn_task_acts
 	void	   *own;			/* the implementation's own */
 } nn_task_acts;
 
+/* The experts' outputs and each task's mixture of them: experts.c. */
+typedef struct nn_experts
+{
+	float	   *r;				/* [V, R] after dropout */
+	float	   *o;				/* [V, K X] side by side */
+	float	   *gate[NN_MAX_TASKS]; /* [V, K] */
+	float	   *x[NN_MAX_TASKS];	/* [V, X] what the head takes */
+
+	/* backward */
+	float	   *d_r,
+			   *d_o,
+			   *d_gate,			/* of the task at hand */
+			   *d_x;			/* [V, X] likewise, filled by its head's backward */
+} nn_experts;
+
 typedef struct nn_acts
 {
 	float	   *state;			/* [N, W] in the order of the batch's events */
@@ -406,6 +429,7 @@ typedef struct nn_acts
 	float	   *score;			/* [M] before the softmax; likewise */
 	float	   *vector;			/* [V, R] before dropout */
 	float	   *dvector;		/* [V, R] gradient, filled by the heads' backward */
+	nn_experts	experts;		/* where there are experts */
 	nn_task_acts task[NN_MAX_TASKS];
 	double		loss;			/* sum over tasks of weight * loss */
 	void	   *own;			/* the implementation's own */

@@ -78,11 +78,16 @@ static void
 add_task(nn_layout *layout, const nn_config *config, const nn_task *task, nn_task_tensors *tensors)
 {
 	const char *name = task->name;
-	int			width = config->R;
+	int			width = config->head_width;
 
+	if (config->experts > 0)
+	{
+		tensors->gate_weight = add_tensor(layout, 2, config->experts, config->R, "task.%s.gate.weight", name);
+		tensors->gate_bias = add_tensor(layout, 1, 1, config->experts, "task.%s.gate.bias", name);
+	}
 	if (task->kind == NN_NEXT_ITEM)
 	{
-		tensors->query_weight = add_tensor(layout, 2, config->E, config->R, "task.%s.query.weight", name);
+		tensors->query_weight = add_tensor(layout, 2, config->E, width, "task.%s.query.weight", name);
 		tensors->query_bias = add_tensor(layout, 1, 1, config->E, "task.%s.query.bias", name);
 		if (task->repeat)
 		{
@@ -107,7 +112,7 @@ add_task(nn_layout *layout, const nn_config *config, const nn_task *task, nn_tas
 	{
 		int			X = nn_candidate_width(config, task);
 
-		tensors->product_weight = add_tensor(layout, 2, X, config->R, "task.%s.product.weight", name);
+		tensors->product_weight = add_tensor(layout, 2, X, width, "task.%s.product.weight", name);
 		tensors->product_bias = add_tensor(layout, 1, 1, X, "task.%s.product.bias", name);
 	}
 	width += nn_extra_width(task);
@@ -173,10 +178,17 @@ nn_layout_make(nn_layout *layout, const nn_config *config)
 		expected++;
 	}
 
+	for (int k = 0; k < config->experts; k++)
+	{
+		layout->expert_weight[k] = add_tensor(layout, 2, config->head_width, config->R, "experts.%d.weight", k);
+		layout->expert_bias[k] = add_tensor(layout, 1, 1, config->head_width, "experts.%d.bias", k);
+		expected += 2;
+	}
 	for (int t = 0; t < config->n_task; t++)
 	{
 		const nn_task *task = &config->task[t];
 
+		expected += config->experts > 0 ? 2 : 0;
 		add_task(layout, config, task, &layout->task[t]);
 		if (task->kind == NN_NEXT_ITEM)
 			expected += 2 + (task->repeat ? 2 : 0) + (task->memory > 0);
@@ -287,6 +299,8 @@ init_task(const nn_config *config, const nn_layout *layout, int t, float *param,
 	float		logit = base_rate > 0.0f && base_rate < 1.0f ?
 		logf(base_rate / (1.0f - base_rate)) : 0.0f;
 
+	if (config->experts > 0)
+		fill_weight(layout, tensors->gate_weight, param, state);
 	if (task->kind == NN_NEXT_ITEM)
 	{
 		fill_weight(layout, tensors->query_weight, param, state);
@@ -337,6 +351,8 @@ nn_init(const nn_config *config, const nn_layout *layout, float *param, uint64_t
 		fill_weight(layout, layout->attention_weight[k], param, &state);
 	for (int j = 0; j < config->lag; j++)
 		param[layout->tensor[layout->attention_lag].offset + j] = -2.0f * (float) j;
+	for (int k = 0; k < config->experts; k++)
+		fill_weight(layout, layout->expert_weight[k], param, &state);
 	for (int t = 0; t < config->n_task; t++)
 		init_task(config, layout, t, param, &state, base_rate ? base_rate[t] : 0.0f);
 

@@ -83,8 +83,8 @@ make_item(const nn_run *run, int t, nn_arena *arena, nn_scorer *scorer)
 	int			X = scorer->fields.width,
 				C = task->candidate_dim,
 				width = scorer->first,
-				in = run->config->R + C + task->features;
-	const float *w = nn_param(run, first_weight(run, t)) + run->config->R;
+				in = run->config->head_width + C + task->features;
+	const float *w = nn_param(run, first_weight(run, t)) + run->config->head_width;
 	const float *candidate = nn_param(run, tensors->candidate_weight);
 	bool		merged = (int64_t) X * width <= (int64_t) C * (X + width);
 	int			inner = merged ? width : C;
@@ -126,7 +126,7 @@ nn_scorer_make(const nn_run *run, int t, nn_arena *arena, nn_scorer *scorer)
 	const nn_task *task = &run->config->task[t];
 	const nn_task_tensors *tensors = &run->layout->task[t];
 	int			C = task->n_candidate > 0 ? task->candidate_dim : 0;
-	int			in = run->config->R + C + task->features;
+	int			in = run->config->head_width + C + task->features;
 	int			width = first_width(task);
 	float	   *feature,
 			   *rest[NN_MAX_LAYERS];
@@ -154,7 +154,7 @@ nn_scorer_make(const nn_run *run, int t, nn_arena *arena, nn_scorer *scorer)
 		return NN_OK;
 	NN_TRY(nn_arena_check(arena));
 
-	transpose(width, task->features, nn_param(run, first_weight(run, t)) + run->config->R + C,
+	transpose(width, task->features, nn_param(run, first_weight(run, t)) + run->config->head_width + C,
 			  in, feature, width);
 	scorer->feature = feature;
 	if (task->n_hidden == 0)
@@ -185,14 +185,25 @@ nn_user_part(const nn_run *run, const nn_scorer *scorer, const float *vector,
 	if (has_parts(&run->config->task[t]))
 	{
 		int			in = (int) run->layout->tensor[first_weight(run, t)].cols;
+		int			X = run->config->head_width;
+		const float *x = vector;
+		nn_experts	experts;
 
+		if (run->config->experts > 0)
+		{
+			NN_TRY(nn_experts_forward(run, 1, vector, arena, &experts));
+			NN_TRY(nn_gate_forward(run, t, 1, arena, &experts));
+			x = experts.x[t];
+		}
+		if (nn_arena_counts(arena))
+			return NN_OK;
 		memcpy(part, nn_param(run, first_bias(run, t)), scorer->first * sizeof(float));
-		NN_TRY(nn_product(run, NN_ABT, 1, scorer->first, run->config->R, vector, run->config->R,
+		NN_TRY(nn_product(run, NN_ABT, 1, scorer->first, X, x, X,
 						  nn_param(run, first_weight(run, t)), in, true, part, scorer->first));
 		if (!run->config->task[t].product)
 			return NN_OK;
 		return nn_dense_forward(run, run->layout->task[t].product_weight, run->layout->task[t].product_bias,
-								1, vector, part + scorer->first);
+								1, x, part + scorer->first);
 	}
 
 	/* all of it depends on r alone; the numbers of a rank task come after */

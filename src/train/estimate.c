@@ -430,7 +430,7 @@ forward_operations(const Estimate *e, const nn_config *config)
 	{
 		const nn_task *task = &config->task[t];
 		double		sample = 0;
-		double		width = config->R + config->Q + task->candidate_dim + task->features;
+		double		width = config->head_width + config->Q + task->candidate_dim + task->features;
 
 		for (int i = 0; i < task->n_hidden; i++)
 		{
@@ -438,7 +438,7 @@ forward_operations(const Estimate *e, const nn_config *config)
 			width = task->hidden[i];
 		}
 		if (task->kind == NN_NEXT_ITEM)
-			sample += (double) config->E * (config->R + (e->items <= FULL_SOFTMAX ? e->items : NEGATIVES));
+			sample += (double) config->E * (config->head_width + (e->items <= FULL_SOFTMAX ? e->items : NEGATIVES));
 		if (task->kind == NN_MULTICLASS)
 			sample += width * task->classes;
 		total += e->samples[t] * sample;

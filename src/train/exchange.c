@@ -42,11 +42,11 @@ static double
 sample_cost(const nn_config *config, int t, const nn_samples *samples)
 {
 	const nn_task *task = &config->task[t];
-	double		width = config->R + nn_extra_width(task);
+	double		width = config->head_width + nn_extra_width(task);
 	double		cost = 0;
 
 	if (task->kind == NN_NEXT_ITEM)
-		return (double) config->E * (config->R + samples->shared);
+		return (double) config->E * (config->head_width + samples->shared);
 	for (int k = 0; k < task->n_hidden; k++)
 	{
 		cost += width * task->hidden[k];
@@ -71,7 +71,8 @@ find_costs(const nn_config *config, const nn_batch *batch, Costs *costs)
 		costs->pair += layer2;
 	costs->view = palloc(sizeof(double) * Max(batch->views, 1));
 	for (int v = 0; v < batch->views; v++)
-		costs->view[v] = (double) config->attention[0] * (config->Q + config->U);
+		costs->view[v] = (double) config->attention[0] * (config->Q + config->U) +
+			(double) config->experts * config->head_width * config->R;
 	for (int t = 0; t < config->n_task; t++)
 	{
 		const nn_samples *samples = &batch->samples[t];

@@ -103,5 +103,45 @@ SELECT dupn_alter_model('mix', '{"task_temperature": 0.5}');
 SELECT dupn_add_task('mix', 'next', 'next_item', options => '{"calibrate": false}');
 SELECT dupn_alter_model('mix', '{"calibrate": 1}');
 
+
+-- Experts: a model of four kinds of tasks, each with a gate of its own.
+SELECT dupn_create_model('experts', 'events', 'user_id', 'occurred_at', '{item_id,shelf}', '{action}',
+	options => '{"hidden": 16, "attention": [16, 8], "max_events": 10, "epochs": 6, "learning_rate": 0.01, "batch_size": 64,
+		"holdout": "2024-01-05", "refit": false, "experts": 3, "expert_dim": 12}');
+SELECT dupn_add_task('experts', 'next', 'next_item', options => '{"memory": false}');
+SELECT dupn_add_task('experts', 'shelf', 'multiclass', label => 'shelf', options => '{"hidden": [16]}');
+SELECT dupn_add_task('experts', 'click', 'binary', samples => 'impressions', label => 'clicked', options => '{"hidden": [16], "candidate_dim": 8}');
+CREATE VIEW ranked AS SELECT user_id, occurred_at, clicked, importance, (item_id % 4 = user_id % 4)::int AS match, item_id % 3 AS third FROM impressions;
+SELECT dupn_add_task('experts', 'order', 'rank', samples => 'ranked', label => 'clicked', features => '{match,third}');
+CALL dupn_run('experts');
+SELECT task, metric, value > CASE metric WHEN 'auc' THEN .6 WHEN 'accuracy' THEN .8 ELSE .1 END AS learned FROM dupn_metrics
+ WHERE model = 'experts' AND slice = 'all' AND metric IN ('auc', 'accuracy', 'hr@10') ORDER BY task;
+CREATE TEMP TABLE vectors AS SELECT u AS user_id, dupn_user_vector(u, 'experts', as_of => '2024-01-05') AS v FROM generate_series(1, 200) u;
+SELECT DISTINCT cardinality(v::real[]) > 12 AS wider_than_experts FROM vectors;
+SELECT avg((c.class::int = (SELECT e.shelf FROM events e WHERE e.user_id = v.user_id AND e.occurred_at >= '2024-01-05' ORDER BY e.occurred_at LIMIT 1))::int) > .8 AS right
+  FROM vectors v, LATERAL (SELECT class FROM dupn_classify('shelf', v) ORDER BY probability DESC LIMIT 1) c;
+SELECT avg(dupn_score('click', v, (user_id % 4)::bigint)) > avg(dupn_score('click', v, ((user_id + 1) % 4)::bigint)) + .1 AS clicks FROM vectors;
+SELECT bool_and(weight >= 0) AND avg(weight) FILTER (WHERE feature = 'match') > 2 * avg(weight) FILTER (WHERE feature = 'third') AS weights
+  FROM vectors, dupn_rank_weights('order', v);
+
+-- A list is what the inner product of retrieval gives, but for items of the window.
+SET dupn.model = 'experts';
+SELECT corr(r.score, (SELECT sum(a * b) FROM unnest(dupn_retrieval_vector(v), dupn_item_vector(i)) t(a, b))) > .9999 AS retrieval
+  FROM vectors v, LATERAL dupn_recommend(v.user_id, 40, model => 'experts', as_of => '2024-01-05', exclude_seen => true) r,
+	LATERAL (SELECT r.item::int AS item_id, r.item::int % 4 AS shelf) i
+ WHERE v.user_id = 7;
+
+-- Heads for a new task on a frozen representation learn a gate; other experts need another network.
+SELECT dupn_add_task('experts', 'coin', 'binary', samples => 'noise', label => 'heads');
+CALL dupn_run('experts', 'train', '{"mode": "head"}');
+SELECT count(DISTINCT (SELECT array_agg(probability) FROM dupn_classify('shelf', dupn_user_vector(5, 'experts', version => version)))) AS others_stay
+  FROM generate_series(1, 2) version;
+SELECT dupn_alter_model('experts', '{"experts": 2}');
+CALL dupn_run('experts', 'train', '{"mode": "finetune", "version": 2}');
+SELECT dupn_alter_model('experts', '{"experts": 1}');
+SELECT dupn_alter_model('experts', '{"experts": 0}');
+SELECT dupn_alter_model('experts', '{"experts": 17}');
+SELECT dupn_drop_model('experts');
+
 SELECT dupn_drop_model('mix');
 DROP SCHEMA mixing CASCADE;

@@ -345,7 +345,7 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 	const nn_task *task = &config->task[t];
 	const nn_task_tensors *tensors = &n->layout->task[t];
 	const nn_samples *samples = &n->batch->samples[t];
-	int			at = config->R;
+	int			at = config->head_width;
 	int			width;
 	double		x[4 * WIDE],
 				y[4 * WIDE],
@@ -354,7 +354,7 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 
 	if (task->kind == NN_NEXT_ITEM)
 		return next_loss(n, t, s, r, out);
-	memcpy(x, r, config->R * sizeof(double));
+	memcpy(x, r, config->head_width * sizeof(double));
 	if (task->n_candidate > 0)
 	{
 		double		e[WIDE] = {0};
@@ -409,6 +409,27 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 	return (1.0 - task->pairwise) * log_loss(z, samples->label[s]);
 }
 
+/* r becomes what the task's gate makes of the experts. */
+static void
+mix(const naive *n, int t, double *r)
+{
+	double		gate[WIDE],
+				o[WIDE],
+				x[WIDE] = {0},
+				sum = 0.0;
+
+	dense(n, n->layout->task[t].gate_weight, n->layout->task[t].gate_bias, r, gate);
+	for (int k = 0; k < n->config->experts; k++)
+		sum += exp(gate[k]);
+	for (int k = 0; k < n->config->experts; k++)
+	{
+		dense(n, n->layout->expert_weight[k], n->layout->expert_bias[k], r, o);
+		for (int j = 0; j < n->config->head_width; j++)
+			x[j] += exp(gate[k]) / sum * fmax(o[j], 0.0);
+	}
+	memcpy(r, x, sizeof(x));
+}
+
 void
 naive_forward(const nn_config *config, const nn_layout *layout, const double *param,
 			  const nn_batch *batch, const nn_dropout *dropout, naive_out *out)
@@ -436,8 +457,11 @@ naive_forward(const nn_config *config, const nn_layout *layout, const double *pa
 				row_of_view[v] = rows++;
 			for (int j = 0; j < config->R; j++)
 				r[j] = vector[(size_t) v * config->R + j] *
-					mask(&n, dropout ? dropout->vector : 0, NN_STREAM_VECTOR(t),
+					mask(&n, dropout ? dropout->vector : 0,
+						 config->experts > 0 ? NN_STREAM_EXPERTS : NN_STREAM_VECTOR(t),
 						 (uint64_t) (v * config->R + j));
+			if (config->experts > 0)
+				mix(&n, t, r);
 			out->loss += config->task[t].weight / samples->n *
 				(samples->weight ? samples->weight[s] : 1.0) * sample_loss(&n, t, s, r, row_of_view[v], out, &logit[s]);
 		}

@@ -50,7 +50,7 @@ main(void)
 	static char text[300];
 	char		name[80];
 
-	plan(93);
+	plan(100);
 
 	/* what is derived */
 	GOOD("{" BASE "}", config.hidden == 5 && config.attention[0] == 6 && config.attention[1] == 4 && config.E == 5 &&
@@ -103,6 +103,13 @@ main(void)
 	bad("{\"hidden\": 5, \"attention\": [6 4], " ITEM "}", "\"attention\" " WHOLE " 1 to 4096");
 	GOOD("{" BASE ", \"recency\": 256, \"lag\": 256, \"recency_rows\": 4096}", config.recency == 256 && config.lag == 256);
 	GOOD("{" BASE ", \"recency\": 0, \"lag\": 0, \"recency_rows\": 1}", config.recency == 0 && config.lag == 0);
+	GOOD("{" BASE ", \"experts\": 2}", config.experts == 2 && config.expert_dim == config.R && config.head_width == config.R);
+	GOOD("{" BASE ", \"expert_dim\": 4096, \"experts\": 16}", config.experts == 16 && config.head_width == 4096 && config.R == 5);
+	GOOD("{" BASE ", \"experts\": 0}", config.experts == 0 && config.head_width == 5);
+	bad("{" BASE ", \"experts\": 1}", "\"experts\" must be 0 or at least 2");
+	bad("{" BASE ", \"experts\": 17}", "\"experts\" " WHOLE " 0 to 16");
+	bad("{" BASE ", \"experts\": 2, \"expert_dim\": 4097}", "\"expert_dim\" " WHOLE " 1 to 4096");
+	bad("{" BASE ", \"expert_dim\": 8}", "\"expert_dim\" needs \"experts\"");
 	bad("{" BASE ", \"recency\": 257}", "\"recency\" " WHOLE " 0 to 256");
 	bad("{" BASE ", \"lag\": 257}", "\"lag\" " WHOLE " 0 to 256");
 	bad("{" BASE ", \"recency_rows\": 0}", "\"recency_rows\" " WHOLE " 1 to 4096");

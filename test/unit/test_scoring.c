@@ -90,7 +90,7 @@ user_part(const nn_run *run, const nn_scorer *scorer, const float *vector, float
 }
 
 static void
-test_case(const char *name, const char *task)
+test_case(const char *name, const char *experts, const char *task)
 {
 	char		json[1024],
 				message[128];
@@ -118,7 +118,8 @@ test_case(const char *name, const char *task)
 				apart = 0,
 				size = 0;
 
-	snprintf(json, sizeof(json), "{\"hidden\": 23, \"attention\": [8, 6], " ITEMS ", \"tasks\": [{\"name\": \"t\", %s}]}", task);
+	snprintf(json, sizeof(json), "{\"hidden\": 23, \"attention\": [8, 6], %s" ITEMS ", \"tasks\": [{\"name\": \"t\", %s}]}",
+			 experts, task);
 	ok(nn_config_parse(&config, json, strlen(json), message, sizeof(message)) == NN_OK &&
 	   nn_layout_make(&layout, &config) == NN_OK, "%s", name);
 	param = make(sizeof(float) * layout.floats);
@@ -179,13 +180,16 @@ main(void)
 	const char *kernels[NN_MAX_KERNELS];
 	int			n = nn_kernels_available(kernels);
 
-	plan((n - 1) * (6 * CASES + 2 * 7));
+	plan((n - 1) * 2 * (6 * CASES + 2 * 7));
 	for (int k = 1; k < n; k++)
 	{
 		(void) nn_kernels_use(kernels[k]);
 		printf("# kernels: %s\n", nn_kernels_name());
 		for (int i = 0; i < CASES; i++)
-			test_case(cases[i].name, cases[i].task);
+		{
+			test_case(cases[i].name, "", cases[i].task);
+			test_case("and experts", "\"experts\": 3, \"expert_dim\": 9, ", cases[i].task);
+		}
 	}
 	pool_free();
 	return done();
