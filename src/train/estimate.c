@@ -167,6 +167,27 @@ count_events(Estimate *e)
 }
 
 /* Values of a column that are seen often enough to have an id of their own. */
+/* Columns whose vectors come from a table are as wide as these. */
+static void
+find_widths(Estimate *e)
+{
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < e->set->n[g]; f++)
+		{
+			Feature    *feature = &e->set->f[g][f];
+			EmbeddingSource source;
+			double		width;
+
+			if (feature->shares >= 0 || !embedding_source(e->model, feature->name, &source))
+				continue;
+			estimate_count(psprintf("SELECT pg_catalog.max(n)" CAST " FROM (SELECT pg_catalog.cardinality(v.%s::pg_catalog.float4[]) AS n"
+									" FROM %s v WHERE v.%s IS NOT NULL LIMIT 1) x", quote_identifier(source.column),
+									source.table, quote_identifier(source.column)), &width, 1);
+			if (width >= 1 && width <= NN_MAX_WIDTH)
+				feature->dim = (int) width;
+		}
+}
+
 static void
 count_vocabularies(Estimate *e)
 {
@@ -651,6 +672,7 @@ dupn_estimate(PG_FUNCTION_ARGS)
 
 	count_events(&e);
 	count_vocabularies(&e);
+	find_widths(&e);
 	for (int t = 0; t < e.model->n_tasks; t++)
 		count_task(&e, t);
 	add_cost(&e);

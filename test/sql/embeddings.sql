@@ -77,6 +77,10 @@ SELECT o, r.* FROM unnest(ARRAY[
 SELECT dupn_create_model('k', 'embeddings.events', 'user_id', 'occurred_at', '{item_id}', options => '{"item_id": false}');
 \pset format aligned
 \pset tuples_only off
+-- what it will take is told with the width of the vectors
+SELECT quantity, value FROM dupn_estimate('m') WHERE quantity = 'parameters';
+SELECT dupn_alter_model('m', '{"embeddings": {"item_id": {"table": "embeddings.vectors", "key": "id", "column": "d"}}}');
+SELECT quantity, value FROM dupn_estimate('m') WHERE quantity = 'parameters';
 -- vectors that are none: the relation and the key are named, the version before stays
 CREATE FUNCTION why() RETURNS text LANGUAGE sql AS $$SELECT regexp_replace(message, '^job [0-9]+', 'job') FROM dupn_jobs WHERE model = 'm' ORDER BY job_id DESC LIMIT 1$$;
 SELECT dupn_alter_model('m', '{"embeddings": {"item_id": {"table": "embeddings.vectors", "key": "id", "column": "v"}}}');
