@@ -90,6 +90,7 @@ typedef struct Sums
 	double		all_weight;
 	double		user_sum;		/* of the user at hand */
 	double		user_weight;
+	bool		alike;			/* so far its weights are those of the first scorer */
 } Sums;
 
 /* The user's samples [begin, end); did any enter? */
@@ -116,15 +117,43 @@ add_user(const Judged *judged, Slice slice, SampleValue value, int k, int r, int
 	return sums->user_weight != 0;
 }
 
+/* Add the user at hand to the resamples of a scorer, the first one last. */
+static void
+resample_user(Sums *sums, const Sums *first, const double times[RESAMPLES])
+{
+	double		s = sums->user_sum;
+	double		w = sums->user_weight;
+
+	if (s != 0)
+		for (int b = 0; b < RESAMPLES; b++)
+			sums->sum[b] += times[b] * s;
+
+	/* most metrics are of the same samples for every scorer */
+	if (sums->alike && w != first->user_weight)
+	{
+		memcpy(sums->weight, first->weight, sizeof(sums->weight));
+		sums->alike = false;
+	}
+	if (w != 0 && (sums == first || !sums->alike))
+		for (int b = 0; b < RESAMPLES; b++)
+			sums->weight[b] += times[b] * w;
+}
+
 void
 resampled_mean(const Judged *judged, Slice slice, SampleValue value, int k, uint64 seed,
 			   const bool *has, Resampled *out)
 {
 	Sums	   *sums = palloc0(sizeof(Sums) * judged->n_results);
+	int			first = 0;		/* scorer */
 	double		times[RESAMPLES];
 
+	while (first < judged->n_results - 1 && !has[first])
+		first++;
 	for (int r = 0; r < judged->n_results; r++)
+	{
 		out[r].n = 0;
+		sums[r].alike = true;
+	}
 	for (int64 i = 0, end; i < judged->n; i = end)
 	{
 		bool		any = false;
@@ -137,21 +166,16 @@ resampled_mean(const Judged *judged, Slice slice, SampleValue value, int k, uint
 		if (!any)
 			continue;
 		draw(seed, judged->user[i], times);
-		for (int r = 0; r < judged->n_results; r++)
-		{
-			double		s = sums[r].user_sum;
-			double		w = sums[r].user_weight;
-
-			for (int b = 0; has[r] && s != 0 && b < RESAMPLES; b++)
-				sums[r].sum[b] += times[b] * s;
-			for (int b = 0; has[r] && w != 0 && b < RESAMPLES; b++)
-				sums[r].weight[b] += times[b] * w;
-		}
+		for (int r = judged->n_results - 1; r >= first; r--)
+			if (has[r])
+				resample_user(&sums[r], &sums[first], times);
 		if (judged->user[i] % CHECK_EVERY == 0)
 			job_check();
 	}
 	for (int r = 0; r < judged->n_results; r++)
 	{
+		if (sums[r].alike && r != first)
+			memcpy(sums[r].weight, sums[first].weight, sizeof(sums[r].weight));
 		out[r].value = sums[r].all_weight > 0 ? sums[r].all_sum / sums[r].all_weight : NAN;
 		for (int b = 0; b < RESAMPLES; b++)
 			out[r].resample[b] = sums[r].weight[b] > 0 ? sums[r].sum[b] / sums[r].weight[b] : NAN;
