@@ -5,7 +5,7 @@
  *
  * The score of item j is query . e_j + b_j (NETWORK.md, Task heads), which is
  * [query ; 1] . [e_j ; b_j], so that any index for inner products finds the
- * best items.  The repeat term is not in it.
+ * best items.  The repeat and memory terms are not in it.
  *
  *-------------------------------------------------------------------------
  */

@@ -68,7 +68,7 @@ static const Option model_table[] = {
 	{"attention", OPTION_INTS, "widths of the attention's two hidden layers", AT(attention), 0, 1, 1024, 2, 2, FIXED, .list = default_attention},
 	{"max_events", OPTION_INT, "events of a user that are looked at, the latest ones", AT(max_events), 100, 1, 1000},
 	{"bidirectional", OPTION_BOOL, "a second recurrent pass from the newest event to the oldest", AT(bidirectional), false},
-	{"item_encoding", OPTION_FLAG, "whether item columns are put side by side or added up", AT(item_sum), false, .word = {"concat", "sum"}},
+	{"item_encoding", OPTION_FLAG, "whether item columns are put side by side, or added up as with a next_item task they are", AT(item_sum), false, .word = {"concat", "sum"}},
 	{"item_dim", OPTION_INT, "width of an added-up item encoding, 0 for the default", AT(item_dim), 0, 0, 1024},
 	{"item_id", OPTION_BOOL, "whether items have embeddings of their own, beside those of their other columns", AT(item_id), true},
 	{"time", OPTION_FLAG, "time as gaps and a recency bias, or as in the paper", AT(time_paper), false, .word = {"gap", "paper"}},
@@ -91,8 +91,8 @@ static const Option model_table[] = {
 	{"profile_dropout", OPTION_NUMBER, "share of profiles left out in training", AT(profile_dropout), .1, 0, .95},
 	{"context_dropout", OPTION_NUMBER, "share of contexts left out in training", AT(context_dropout), .3, 0, .95},
 	{"optimizer", OPTION_CHOICE, "how weights are moved", AT(optimizer), NN_ADAM, .word = {"adam", "adagrad"}},
-	{"learning_rate", OPTION_NUMBER, "size of a step", AT(learning_rate), 1e-3, 1e-8, 1},
-	{"decay", OPTION_NUMBER, "factor on the learning rate after every epoch", AT(decay), 1, .01, 1},
+	{"learning_rate", OPTION_NUMBER, "size of a step", AT(learning_rate), 3e-3, 1e-8, 1},
+	{"decay", OPTION_NUMBER, "factor on the learning rate after every epoch", AT(decay), .8, .01, 1},
 	{"l2", OPTION_NUMBER, "pull of weights towards zero", AT(l2), 0, 0, 1},
 	{"clip", OPTION_NUMBER, "largest norm of a gradient, 0 for any", AT(clip), 5, 0, 1e6},
 	{"batch_size", OPTION_INT, "user vectors of a step", AT(batch_size), 256, 1, 65536},
@@ -564,6 +564,14 @@ parse(const Option *table, int n, void *base, Jsonb *jsonb, const nn_kind *kind)
 	}
 }
 
+static bool
+is_given(Jsonb *jsonb, const char *name)
+{
+	JsonbValue *value = jsonb ? getKeyJsonValueFromContainer(&jsonb->root, name, strlen(name), NULL) : NULL;
+
+	return value != NULL && value->type != jbvNull;
+}
+
 void
 model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds)
 {
@@ -580,6 +588,12 @@ model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_k
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"expert_dim\" needs \"experts\""),
 				 errhint("Without them tasks take the user vector as it is.")));
+
+	/* added up next_item is better (doc/network.md), but widths of columns are for those side by side */
+	options->item_encoding_open = !is_given(jsonb, "item_encoding");
+	for (int i = 0; options->item_encoding_open && i < n_kinds; i++)
+		if (kinds[i] == NN_NEXT_ITEM && options->widths == NULL && options->embeddings == NULL)
+			options->item_sum = true;
 
 	/* the sum of all item columns needs room as the item key alone does */
 	if (options->item_sum && options->item_dim == 0)

@@ -35,6 +35,7 @@ typedef struct ModelOptions
 	int			max_events;		/* 100 */
 	bool		bidirectional;	/* false */
 	bool		item_sum;		/* "item_encoding": "concat" or "sum" */
+	bool		item_encoding_open; /* not given: a version that is gone on with has its own */
 	int			item_dim;		/* width of a summed item encoding, 0: default */
 	bool		item_id;		/* true: the item key has embeddings */
 	bool		time_paper;		/* "time": "gap" or "paper" */

@@ -211,9 +211,9 @@ check_columns(const ModelTask *task, const ImageTask *was, const ModelImage *bas
 }
 
 void
-base_check(const Model *model, const ModelImage *base)
+base_check(Model *model, const ModelImage *base)
 {
-	FeatureSet *set = model_features(model, CurrentMemoryContext);
+	FeatureSet *set;
 	nn_config  *config = palloc(sizeof(nn_config));
 	int			classes[NN_MAX_TASKS];
 	char		message[256];
@@ -221,6 +221,12 @@ base_check(const Model *model, const ModelImage *base)
 	JsonbContainer *now;
 	JsonbContainer *was;
 
+	if (model->options.item_encoding_open && model->options.widths == NULL && model->options.embeddings == NULL)
+	{
+		model->options.item_sum = base->config.item_sum;
+		model->options.item_dim = base->config.item_sum ? base->config.E : 0;
+	}
+	set = model_features(model, CurrentMemoryContext);
 	adopt_features(model, set, base);
 	for (int t = 0; t < model->n_tasks; t++)
 	{

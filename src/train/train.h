@@ -206,10 +206,11 @@ extern Dataset *dataset_load(const Job *job, const Model *model, const ModelImag
 
 /*
  * base.c: error unless the model, as it is declared now, makes the network of
- * the version, but for tasks that the version does not have.  Inside a
+ * the version, but for tasks that the version does not have.  How item columns
+ * are put together is the version's where the model leaves it open.  Inside a
  * transaction.
  */
-extern void base_check(const Model *model, const ModelImage *base);
+extern void base_check(Model *model, const ModelImage *base);
 
 /* The ids of a user's profile, and of the context of a row of a task's samples (-1: of an event). */
 extern void dataset_profile(const Dataset *data, int32 user, IdRow *row);

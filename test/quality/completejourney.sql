@@ -1,7 +1,7 @@
 -- The Complete Journey: next product and price level on or after 2017-12-01;
 -- coupon redemption by the campaigns that start from 2017-09-01 on.
 \ir ../data/completejourney.sql
-\set next_options '{"holdout": "2017-12-01 00:00:00-05", "hidden": 64, "attention": [32, 16], "dropout": 0.5, "learning_rate": 3e-3, "decay": 0.8, "refit": false}'
+\set next_options '{"holdout": "2017-12-01 00:00:00-05", "refit": false}'
 \set price_options '{"holdout": "2017-12-01 00:00:00-05", "epochs": 6, "refit": false}'
 SELECT dupn_create_model(model, events => 'completejourney.events',
 	user_column => 'household_id', time_column => 'occurred_at',

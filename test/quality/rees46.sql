@@ -3,6 +3,5 @@
 SELECT dupn_create_model('rees46', events => 'rees46.events',
 	user_column => 'user_id', time_column => 'occurred_at',
 	item_columns => '{item_id,subcategory_id,category_id,brand_id,price}', timezone => 'UTC',
-	options => '{"holdout": "last_event", "holdout_min_events": 5, "item_encoding": "sum", "item_dim": 64,
-		"hidden": 64, "attention": [32, 16], "max_events": 30, "learning_rate": 3e-3, "decay": 0.6, "epochs": 4, "refit": false}');
+	options => '{"holdout": "last_event", "holdout_min_events": 5, "refit": false}');
 SELECT dupn_add_task('rees46', 'next', 'next_item');

@@ -12,7 +12,7 @@ CREATE TABLE vectors (id bigint, v real[], d float8[], n numeric[], word text);
 INSERT INTO vectors SELECT i, v, v, v, CASE i WHEN 1 THEN 'buy' END FROM generate_series(0, 24) i, LATERAL (SELECT ARRAY[i / 10.0, -i / 10.0, .1, .05]::real[] AS v) v
  WHERE i NOT BETWEEN 15 AND 19;
 SELECT dupn_create_model('m', 'embeddings.events', 'user_id', 'occurred_at', '{item_id,kind}', '{action}',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 8, "epochs": 2, "batch_size": 64, "learning_rate": 0.01, "l2": 0.01}');
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 8, "epochs": 2, "batch_size": 64, "learning_rate": 0.01, "decay": 1, "l2": 0.01, "item_encoding": "concat"}');
 SELECT dupn_add_task('m', 'next', 'next_item');
 
 -- frozen, by one process and by two; a start only; by numeric, with a column of another group; added up

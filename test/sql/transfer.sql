@@ -21,7 +21,7 @@ SELECT u, '2024-01-02'::timestamptz + e * interval '13 hours', (u * 3 + e) % 20,
 SELECT dupn_create_model('ring', 'events', 'user_id', 'occurred_at', '{item_id,ring,tags}', '{action}',
 	catalog => 'items', catalog_key => 'id', context_columns => '{place}',
 	options => '{"hidden": 16, "attention": [16, 8], "max_events": 10, "epochs": 6, "patience": 6, "learning_rate": 0.01,
-		"dropout": 0.1, "batch_size": 64, "holdout": "2024-01-07", "refit": false}');
+		"dropout": 0.1, "batch_size": 64, "holdout": "2024-01-07", "refit": false, "item_encoding": "concat"}');
 SELECT dupn_add_task('ring', 'next', 'next_item', options => '{"k": [1, 5]}');
 SELECT dupn_add_task('ring', 'price', 'multiclass', label => 'price', options => '{"levels": 2, "where": {"action": "buy"}}');
 SELECT dupn_add_task('ring', 'place', 'multiclass', samples => 'impressions', label => 'place');
