@@ -290,6 +290,32 @@ fill_orthogonal(float *q, int H, uint64_t *state)
 	}
 }
 
+/*
+ * The product term starts by taking back what the LSTM makes of the events:
+ * with W_g the candidate rows g of lstm.weight_item, a state is at first about a
+ * fourth (the input and the output gate are half open) of a sum of W_g e_s over
+ * events s, and W_g^T W_g about a multiple of 1.  So 4 W_g^T r . e begins as a count of
+ * likenesses between candidate and events, and learns from there.
+ */
+static void
+fill_product(const nn_config *config, const nn_layout *layout, const nn_task *task, float *product,
+			 const float *param)
+{
+	int			H = config->hidden;
+	const float *candidate_rows = param + layout->tensor[layout->lstm[0].weight_item].offset +
+		(size_t) 2 * H * config->E;
+	nn_fields	event,
+				candidate;
+
+	nn_group_fields(config, layout, NN_ITEM, NN_USE_BOTH, &event);
+	nn_candidate_fields(config, layout, task, &candidate);
+	for (int k = 0; k < task->n_candidate; k++)
+		for (int i = 0; i < config->feature[NN_ITEM][task->candidate[k]].dim; i++)
+			for (int j = 0; j < H; j++)
+				product[(size_t) (candidate.at[k] + i) * config->R + j] =
+					4.0f * candidate_rows[(size_t) j * config->E + event.at[task->candidate[k]] + i];
+}
+
 static void
 init_task(const nn_config *config, const nn_layout *layout, int t, float *param,
 		  uint64_t *state, float base_rate)
@@ -309,7 +335,7 @@ init_task(const nn_config *config, const nn_layout *layout, int t, float *param,
 	if (task->n_candidate > 0)
 		fill_weight(layout, tensors->candidate_weight, param, state);
 	if (task->product)
-		fill_weight(layout, tensors->product_weight, param, state);
+		fill_product(config, layout, task, param + layout->tensor[tensors->product_weight].offset, param);
 	for (int k = 0; k < task->n_hidden; k++)
 		fill_weight(layout, tensors->hidden_weight[k], param, state);
 	fill_weight(layout, tensors->output_weight, param, state);

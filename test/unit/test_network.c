@@ -783,6 +783,22 @@ test_init(void)
 	ok(param[layout.tensor[layout.task[4].item_bias[0]].offset] == 0.0f, "item biases start at 0");
 	ok(layout.tensor[layout.first_table].offset == layout.dense_floats &&
 	   layout.table[NN_CONTEXT][1] == layout.table[NN_ITEM][0], "tables lie behind, shared ones once");
+
+	/* the product term: the second item feature comes first in the candidate */
+	set_up("{" SIZES ", " ITEMS ", " WHO ", \"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"tag\", \"id\"], \"candidate_dim\": 4, \"product\": true}]}");
+	nn_init(&config, &layout, param, 5, NULL, scratch);
+	worst = 0.0;
+	for (int i = 0; i < config.feature[NN_ITEM][1].dim + config.feature[NN_ITEM][0].dim; i++)
+		for (int j = 0; j < config.R; j++)
+		{
+			int			column = i < config.feature[NN_ITEM][1].dim ? config.feature[NN_ITEM][0].dim + i :
+				i - config.feature[NN_ITEM][1].dim;
+			double		want = j >= 5 ? 0.0 :
+				4.0 * param[layout.tensor[layout.lstm[0].weight_item].offset + (10 + j) * config.E + column];
+
+			worst = worse(worst, fabs(param[layout.tensor[layout.task[0].product_weight].offset + i * config.R + j] - want));
+		}
+	is_close(worst, 0.0, 0.0, "the product term starts with what the LSTM made of items");
 }
 
 /* Centred biases leave what has a place as it was. */
@@ -959,7 +975,7 @@ test_choice(void)
 }
 
 #define PER_KERNEL 280
-#define OTHERS 93
+#define OTHERS 94
 
 int
 main(void)
