@@ -618,7 +618,7 @@ LEFT JOIN LATERAL (
 	SELECT y.* FROM _dupn.metric y
 	WHERE y.model_id OPERATOR(pg_catalog.=) x.model_id AND y.version OPERATOR(pg_catalog.=) x.version
 		AND y.task OPERATOR(pg_catalog.=) x.task AND y.metric OPERATOR(pg_catalog.=) x.metric
-		AND y.slice OPERATOR(pg_catalog.=) x.slice AND y.source OPERATOR(pg_catalog.<>) 'model'
+		AND y.slice OPERATOR(pg_catalog.=) x.slice AND y.source OPERATOR(pg_catalog.<>) ALL ('{model,alone}')
 	-- the best is the highest, but of a loss the lowest
 	ORDER BY CASE WHEN y.metric OPERATOR(pg_catalog.=) ANY ('{log_loss,ece}') THEN y.value ELSE OPERATOR(pg_catalog.-) y.value END, y.source LIMIT 1) b ON true
 WHERE x.source OPERATOR(pg_catalog.=) 'model'
@@ -630,7 +630,7 @@ SELECT m.name AS model, x.version, x.task, x.source, x.metric, x.slice, x.value,
 	x.difference AS model_minus_this, x.difference_low, x.difference_high, x.samples
 FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_baselines IS 'every metric of every version and every simple baseline';
+COMMENT ON VIEW dupn_baselines IS 'every metric of every version and every simple baseline, and with compare_alone of each task trained alone';
 
 CREATE VIEW dupn_evaluations WITH (security_barrier) AS
 SELECT e.job_id, m.name AS model, e.version, e.other_version, e.since, e.until, e.evaluated_at, x.task, x.source, x.metric, x.slice,

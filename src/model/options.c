@@ -101,6 +101,7 @@ static const Option model_table[] = {
 	{"stopping", OPTION_FLAG, "whether training ends when the tasks' mean no longer improves, or goes on for the tasks that still do", AT(stopping_task), false, .word = {"mean", "task"}},
 	{"task_weights", OPTION_FLAG, "whether the weights of tasks are those declared, or times what is learned from their losses", AT(learned_weights), false, .word = {"fixed", "learned"}},
 	{"task_temperature", OPTION_NUMBER, "1: tasks are visited in proportion to their samples; more: small ones more often", AT(task_temperature), 1, 1, 100},
+	{"compare_alone", OPTION_BOOL, "whether each task is trained alone first, which takes a training each, to tell whether it is worse together", AT(compare_alone), false},
 	{"holdout", OPTION_HOLDOUT, "what is kept for judging: the latest share of samples (more than 0, less than 0.9), \"last_event\", or a time from which on", AT(holdout)},
 	{"holdout_min_events", OPTION_INT, "users with fewer events are not judged", AT(holdout_min_events), 1, 1, 1e9},
 	{"refit", OPTION_BOOL, "whether a last pass learns from what was held out", AT(refit), true},

@@ -70,6 +70,7 @@ typedef struct ModelOptions
 	bool		stopping_task;	/* "stopping": "mean" or "task" */
 	bool		learned_weights;	/* "task_weights": "fixed" or "learned" */
 	double		task_temperature;	/* 1: tasks are visited in proportion to their size */
+	bool		compare_alone;	/* false: train each task alone, too, and compare */
 	HoldoutKind holdout;
 	double		holdout_share;	/* .1 */
 	TimestampTz holdout_time;

@@ -260,7 +260,7 @@ say_what_came(const Subject *one, const Subject *two, TimestampTz since, Timesta
 		const Metric *first;
 		const Metric *other;
 
-		metrics_main(metrics, one->model, t, &first, &other);
+		metrics_main(metrics, one->model, t, NULL, &first, &other);
 		if (first == NULL || other == NULL)
 			continue;
 		appendStringInfo(&sentence, "%s \"%s\" %s %.3f and %.3f, difference %+.3f (%+.3f to %+.3f): %s",

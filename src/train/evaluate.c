@@ -323,7 +323,7 @@ say_what_came(const Subject *subject, const EvaluateOptions *options, TimestampT
 		const Metric *first;
 		const Metric *best;
 
-		metrics_main(metrics, subject->model, t, &first, &best);
+		metrics_main(metrics, subject->model, t, NULL, &first, &best);
 		if (first == NULL)
 			continue;
 		if (subject->version == 0 && best && best->value > first->value)

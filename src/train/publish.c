@@ -188,7 +188,7 @@ say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics)
 		const Metric *model;
 		const Metric *baseline;
 
-		metrics_main(metrics, trainer->model, t, &model, &baseline);
+		metrics_main(metrics, trainer->model, t, NULL, &model, &baseline);
 		if (model && baseline && !(model->value > baseline->value))
 			job_note("task \"%s\": %s %.3f does not beat the simple baseline %s (%.3f); see dupn_baselines",
 					 name, model->metric, model->value, baseline->source, baseline->value);

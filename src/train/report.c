@@ -94,7 +94,8 @@ main_metric(const ModelTask *task)
 }
 
 void
-metrics_main(const Metrics *metrics, const Model *model, int t, const Metric **first, const Metric **best)
+metrics_main(const Metrics *metrics, const Model *model, int t, const char *other,
+			 const Metric **first, const Metric **best)
 {
 	const char *name = main_metric(&model->task[t]);
 
@@ -107,6 +108,8 @@ metrics_main(const Metrics *metrics, const Model *model, int t, const Metric **f
 			continue;
 		if (*first == NULL)
 			*first = m;
+		else if (other ? strcmp(m->source, other) != 0 : strcmp(m->source, SOURCE_ALONE) == 0)
+			continue;
 		else if (*best == NULL || m->value > (*best)->value)
 			*best = m;
 	}

@@ -14,8 +14,11 @@
  * Inside a transaction. */
 extern void metrics_store(const Metrics *metrics, const Model *model, int32 version, int64 evaluation);
 
-/* A task's main metric of the scorer that came first, and of the best of the others; NULL: none. */
-extern void metrics_main(const Metrics *metrics, const Model *model, int t,
+/*
+ * A task's main metric of the scorer that came first, and of the source `other`,
+ * or with NULL of the best of the simple baselines; NULL: none.
+ */
+extern void metrics_main(const Metrics *metrics, const Model *model, int t, const char *other,
 						 const Metric **first, const Metric **best);
 
 #endif							/* DUPN_REPORT_H */

@@ -21,6 +21,8 @@
 
 #include <math.h>
 
+#include "mb/pg_wchar.h"
+
 #define EVALUATE_MOMENTS	200000	/* trained between two evaluations, at most */
 #define MUCH_BETTER			0.99	/* of the kept ratio: worth a note */
 
@@ -58,7 +60,7 @@ look_at_task(Trainer *trainer, Stopper *stopper, int t, double ratio)
 		task->worse = 0;
 	}
 	else if (++task->worse >= stopper->patience && trainer->model->options.stopping_task &&
-			 (stopper->learning & bit))
+			 (stopper->learning & bit) && !trainer->alone)
 	{
 		stopper->learning &= ~bit;
 		stopper->worse = 0;
@@ -139,7 +141,7 @@ train_epochs(Trainer *trainer)
 	int			most = batches_most_moments(trainer->batches);
 	Stopper		stopper = {.best = NAN, .learning = wanted_tasks(trainer)};
 	Epoch		epoch = {.trainer = trainer, .pause = evaluate_stop, .arg = &stopper,
-	.learn_weights = options->learned_weights};
+	.learn_weights = options->learned_weights && !trainer->alone};
 	uint32		planned = stopper.learning;
 	Course	   *course = course_make(trainer->data, trainer->moments, 1 << SPLIT_TRAIN, planned, most,
 								 options->task_temperature, trainer->context);
@@ -163,11 +165,15 @@ train_epochs(Trainer *trainer)
 			course = course_make(trainer->data, trainer->moments, 1 << SPLIT_TRAIN, planned, most,
 							 options->task_temperature, trainer->context);
 		}
-		snprintf(phase, sizeof(phase), "training (epoch %d)", e + 1);
+		if (trainer->alone)
+			snprintf(phase, sizeof(phase), "training alone (%.*s, epoch %d)",
+					 pg_mbcliplen(trainer->alone, strlen(trainer->alone), 30), trainer->alone, e + 1);
+		else
+			snprintf(phase, sizeof(phase), "training (epoch %d)", e + 1);
 		stopper.now = e + 1;
 		epoch.phase = phase;
-		epoch.begin = TRAINING_BEGINS + (TRAINING_ENDS - TRAINING_BEGINS) * e / options->epochs;
-		epoch.end = TRAINING_BEGINS + (TRAINING_ENDS - TRAINING_BEGINS) * (e + 1) / options->epochs;
+		epoch.begin = trainer->begin + (trainer->end - trainer->begin) * e / options->epochs;
+		epoch.end = trainer->begin + (trainer->end - trainer->begin) * (e + 1) / options->epochs;
 		stop = train_epoch(&epoch, course);
 		if (!stop)
 			stop = evaluate_stop(&epoch, &stopper);
@@ -178,6 +184,8 @@ train_epochs(Trainer *trainer)
 	memcpy(trainer->steps->param, trainer->best, sizeof(float) * trainer->layout->floats);
 	for (int t = 0; t < n_task; t++)
 		trainer->ratio[t] = stopper.task[t].kept;
+	if (trainer->alone)
+		return;
 	note_tasks(trainer, &stopper);
 	if (options->learned_weights)
 		note_weights(trainer);

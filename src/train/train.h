@@ -18,6 +18,7 @@
  *	  start.c		start values that are counted
  *	  trainer.c		a training from beginning to end
  *	  balance.c		what the tasks' losses are measured by
+ *	  alone.c		is a task worse together than alone?
  *	  stopping.c	as many epochs as help; epoch.c does one, course.c orders it
  *	  step.c		steps, by one process or a team; exchange.c cuts batches
  *	  judged.c		the samples that scorers are judged by
@@ -370,6 +371,9 @@ in_slice(const Judged *judged, int64 i, Slice slice)
 /* judged.c: the samples of a split, for each task, in the order of moments and
  * their targets; no results yet. */
 extern Judged *judged_make(const Dataset *data, const Moments *moments, Split split);
+
+/* The source of a task trained without the others, which is no simple baseline. */
+#define SOURCE_ALONE "alone"
 
 /* A new, empty result of judged under a name; one with room for what a network says. */
 extern Results *add_results(Judged *judged, const char *source);

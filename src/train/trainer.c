@@ -17,6 +17,7 @@
 #include "model/blas.h"
 #include "portability/instr_time.h"
 #include "settings.h"
+#include "train/alone.h"
 #include "train/dataset.h"
 #include "train/job.h"
 #include "train/leak.h"
@@ -122,8 +123,8 @@ configure(Trainer *trainer)
 				 errhint("Raise \"min_count\", or hash columns with many values: {\"encodings\": {column: {\"hash\": 100000}}}.")));
 }
 
-static void
-make_network(Trainer *trainer)
+void
+trainer_network(Trainer *trainer)
 {
 	const Model *model = trainer->model;
 	const ModelOptions *options = &model->options;
@@ -172,7 +173,7 @@ make_network(Trainer *trainer)
 /* ---------------- the job ---------------- */
 
 static void
-report(Trainer *trainer, Metrics *metrics)
+report(Trainer *trainer, const Judged *alone, Metrics *metrics)
 {
 	int			n_task = trainer->config->n_task;
 	Judged	   *judged = judged_make(trainer->data, trainer->moments, SPLIT_REPORT);
@@ -194,12 +195,14 @@ report(Trainer *trainer, Metrics *metrics)
 		}
 		job_progress("baselines", 0.9, 0, trainer_ratios_json(trainer));
 		baselines(trainer->data, trainer->moments, t, &judged[t]);
+		if (alone)
+			*add_results(&judged[t], SOURCE_ALONE) = alone[t].results[0];
 		judge(&judged[t], &trainer->model->task[t], (uint64) trainer->model->options.seed, metrics);
 	}
 }
 
 Trainer *
-trainer_make(Job *job, const Model *model, const ModelImage *base, const Transfer *transfer)
+trainer_make(Job *job, const Model *model, const ModelImage *base, const Transfer *transfer, Judged **alone)
 {
 	Trainer    *trainer = palloc0(sizeof(Trainer));
 
@@ -209,7 +212,14 @@ trainer_make(Job *job, const Model *model, const ModelImage *base, const Transfe
 	trainer->transfer = transfer;
 	trainer->data = dataset_load(job, model, base);
 	trainer->moments = moments_make(trainer->data, NULL);
-	make_network(trainer);
+	trainer->begin = TRAINING_BEGINS;
+	trainer->end = TRAINING_ENDS;
+	if (alone_wanted(trainer))
+	{
+		*alone = alone_train(trainer);
+		trainer->begin = trainer->end - (trainer->end - trainer->begin) / (model->n_tasks + 1);
+	}
+	trainer_network(trainer);
 	leaks_note(trainer->data, trainer->moments, trainer->config);
 	return trainer;
 }
@@ -252,6 +262,7 @@ train_run(Job *job)
 	Transfer	transfer;
 	Trainer    *trainer;
 	Heads	   *heads = NULL;
+	Judged	   *alone = NULL;
 	Model	   *model;
 	Metrics		metrics = {0};
 	instr_time	begin,
@@ -265,7 +276,7 @@ train_run(Job *job)
 	transfer_plan(&transfer, model, job->options, context);
 	job_commit();
 
-	trainer = trainer_make(job, model, transfer.base, &transfer);
+	trainer = trainer_make(job, model, transfer.base, &transfer, &alone);
 	transfer_note(trainer);
 	if (transfer.mode == TRAIN_HEAD)
 		heads = heads_begin(trainer, &transfer);
@@ -273,7 +284,9 @@ train_run(Job *job)
 	calibrate(trainer);
 	if (heads)
 		heads_end(heads);
-	report(trainer, &metrics);
+	report(trainer, alone, &metrics);
+	if (alone)
+		alone_note(trainer, &metrics);
 	if (heads && model->options.refit)
 		heads_refit(heads);
 	if (model->options.refit)

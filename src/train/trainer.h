@@ -38,6 +38,9 @@ typedef struct Trainer
 	double		place_share[NN_MAX_TASKS][POSITION_BUCKETS];	/* of training samples, see places_center */
 	double		ratio[NN_MAX_TASKS];	/* latest loss over constant; NAN: not known */
 	bool		evaluated;		/* ratio is of the hold-out, not a running mean */
+	double		begin,			/* where its epochs lie in job_progress */
+				end;
+	const char *alone;			/* the only task that is trained, to compare: alone.c */
 } Trainer;
 
 /* ---------------- trainer.c ---------------- */
@@ -46,10 +49,11 @@ typedef struct Trainer
  * Data set, moments and network of a training or of a judgement, in the current
  * memory context, which is the trainer's own.  With a version the data are
  * encoded as it encodes them, see dataset_load, and parameters that it has
- * under the same names are its; the others begin anew.
+ * under the same names are its; the others begin anew.  *alone: if wanted, the
+ * tasks trained alone, see alone.h.
  */
 extern Trainer *trainer_make(Job *job, const Model *model, const ModelImage *base,
-							 const struct Transfer *transfer);
+							 const struct Transfer *transfer, Judged **alone);
 
 /*
  * The same to judge a version on what lies in its hold-out, of everybody or of
@@ -58,6 +62,9 @@ extern Trainer *trainer_make(Job *job, const Model *model, const ModelImage *bas
  */
 extern Trainer *trainer_judging(Job *job, const Model *model, const ModelImage *base, TimestampTz until,
 								bool everybody);
+
+/* The network and what moves it, once data and moments are there. */
+extern void trainer_network(Trainer *trainer);
 
 /* {"task": ratio, ...} of what is known, for job_progress. */
 extern char *trainer_ratios_json(const Trainer *trainer);

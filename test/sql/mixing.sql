@@ -143,5 +143,28 @@ SELECT dupn_alter_model('experts', '{"experts": 0}');
 SELECT dupn_alter_model('experts', '{"experts": 17}');
 SELECT dupn_drop_model('experts');
 
+-- A task that drowns in another one's noise is worse together than alone, and told so.
+SELECT dupn_create_model('drowned', 'events', 'user_id', 'occurred_at', '{item_id,shelf}', '{action}',
+	options => '{"hidden": 16, "attention": [16, 8], "max_events": 10, "epochs": 3, "learning_rate": 0.01, "batch_size": 64,
+		"holdout": "2024-01-05", "refit": false, "compare_alone": true}');
+SELECT dupn_add_task('drowned', 'shelf', 'multiclass', label => 'shelf', options => '{"hidden": [16], "weight": 0.0001}');
+SELECT dupn_add_task('drowned', 'coin', 'binary', samples => 'noise', label => 'heads', options => '{"hidden": [16], "weight": 100}');
+CALL dupn_run('drowned');
+SELECT regexp_replace(note, '[0-9]+\.[0-9]+', 'n', 'g') FROM dupn_jobs, unnest(notes) note WHERE model = 'drowned' AND note LIKE '%together%alone%';
+SELECT task, metric, source, value > .8 AS learned, model_minus_this < 0 AND difference_high < 0 AS worse_together
+  FROM dupn_baselines WHERE model = 'drowned' AND slice = 'all' AND metric = 'accuracy' AND source IN ('alone', 'model') ORDER BY source;
+-- it is no simple baseline
+SELECT DISTINCT baseline FROM dupn_metrics WHERE model = 'drowned' AND baseline = 'alone';
+-- nothing of it is left in the version, in a team either
+CALL dupn_run('drowned', options => '{"compare_alone": false}');
+CALL dupn_run('drowned', options => '{"workers": 2, "epochs": 1}');
+SELECT count(DISTINCT fingerprint) FROM _dupn.version JOIN _dupn.model USING (model_id) WHERE name = 'drowned' AND version IN (1, 2);
+SELECT count(*) > 0 AS compared FROM dupn_baselines WHERE model = 'drowned' AND version = 3 AND source = 'alone';
+-- alone as it is
+SELECT dupn_drop_task('drowned', 'coin');
+CALL dupn_run('drowned', options => '{"epochs": 1}');
+SELECT note FROM dupn_jobs, unnest(notes) note WHERE job_id = (SELECT max(job_id) FROM dupn_jobs) AND note LIKE '%alone%';
+SELECT dupn_drop_model('drowned');
+
 SELECT dupn_drop_model('mix');
 DROP SCHEMA mixing CASCADE;
