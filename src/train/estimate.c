@@ -28,6 +28,7 @@
 #include "settings.h"
 #include "train/batches.h"
 #include "train/dataset.h"
+#include "train/softmax.h"
 #include "train/estimate.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -39,8 +40,6 @@ PG_FUNCTION_INFO_V1(dupn_estimate);
 #define RATE			20e9	/* operations a second on one core; OpenBLAS does 25 to 33e9
 								 * in products [256, 192] by [192, 512] with AVX-512,
 								 * 17 to 23e9 with AVX2 */
-#define FULL_SOFTMAX	50000	/* items; NETWORK.md, Softmax */
-#define NEGATIVES		1024
 #define MOST_CLASSES	1000
 #define ANOTHER_WORKER	0.9		/* of what the first does, on a core of its own */
 #define STEP_VIEWS		256		/* of a step of evaluation, whatever batch_size is */
@@ -459,7 +458,7 @@ forward_operations(const Estimate *e, const nn_config *config)
 			width = task->hidden[i];
 		}
 		if (task->kind == NN_NEXT_ITEM)
-			sample += (double) config->E * (config->head_width + (e->items <= FULL_SOFTMAX ? e->items : NEGATIVES));
+			sample += (double) config->E * (config->head_width + (e->items <= MOST_FULL ? e->items : NEGATIVES));
 		if (task->kind == NN_MULTICLASS)
 			sample += width * task->classes;
 		total += e->samples[t] * sample;
@@ -509,7 +508,7 @@ step_bytes(const Estimate *e, const nn_config *config)
 	if (config->bidirectional || e->set->recency >= 0)
 		rows = window;
 	training = options->batch_size * (rows * (8.0 * config->hidden + 2.0 * config->E) + window * pair);
-	training += 2 * Min((double) STEP_LOGITS, options->batch_size * (columns <= FULL_SOFTMAX ? columns : NEGATIVES));
+	training += 2 * Min((double) STEP_LOGITS, options->batch_size * (columns <= MOST_FULL ? columns : NEGATIVES));
 	serving = STEP_VIEWS * last * (2.0 * config->hidden + config->E + pair);
 	serving += Min((double) STEP_LOGITS, STEP_VIEWS * columns) + columns * config->E;
 	return 1.25 * sizeof(float) * Max(training, serving);

@@ -11,7 +11,6 @@
 
 #include "utils/memutils.h"
 
-#define MOST_FULL		50000	/* columns of a full softmax; beyond, negatives are drawn */
 
 void
 softmax_gather(Softmax *softmax, Columns *columns)
