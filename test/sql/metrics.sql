@@ -18,17 +18,19 @@ SELECT u AS user_id, '2024-01-01'::timestamptz + n * interval '5 hours' + interv
   FROM generate_series(1, 300) u, generate_series(1, 22) n, LATERAL (SELECT abs(hashint4(u * 13 + n)) % 40 AS item) i
  WHERE n < 2 + u % 18 - 2 OR n > 2 + u % 18;
 ALTER TABLE impressions RENAME item TO item_id;
-SELECT dupn_create_model('m', 'events', 'user_id', 't', '{item_id,ring}', '{action}', catalog => 'items', catalog_key => 'id',
+CREATE INDEX ON events (user_id, t);
+ANALYZE;
+SELECT dupn_create_model('measured', 'events', 'user_id', 't', '{item_id,ring}', '{action}', catalog => 'items', catalog_key => 'id',
 	options => '{"epochs": 3, "hidden": 8, "attention": [8, 4], "max_events": 10, "refit": false, "holdout": "last_event",
 		"learning_rate": 0.01}');
-SELECT dupn_add_task('m', 'click', 'binary', samples => 'impressions', label => 'clicked');
-SELECT dupn_add_task('m', 'level', 'multiclass', label => 'level');
-SELECT dupn_add_task('m', 'next', 'next_item', options => '{"k": [5, 10]}');
-CALL dupn_run('m');
+SELECT dupn_add_task('measured', 'click', 'binary', samples => 'impressions', label => 'clicked');
+SELECT dupn_add_task('measured', 'level', 'multiclass', label => 'level');
+SELECT dupn_add_task('measured', 'next', 'next_item', options => '{"k": [5, 10]}');
+CALL dupn_run('measured');
 
 -- the network's own answers on the reported impressions
 CREATE TABLE told AS
-SELECT i.*, dupn_score('click', dupn_user_vector(i.user_id, 'm', as_of => i.t), i.item_id) AS p,
+SELECT i.*, dupn_score('click', dupn_user_vector(i.user_id, 'measured', as_of => i.t), i.item_id) AS p,
 	(SELECT count(*) FROM events e WHERE e.user_id = i.user_id AND e.t < i.t) AS history
   FROM impressions i WHERE reported AND t >= (SELECT max(t) FROM events e WHERE e.user_id = i.user_id);
 -- what of a user is trained on: all but the last two moments
@@ -44,10 +46,12 @@ UNION ALL
 SELECT CASE WHEN (SELECT COALESCE(sum(m.n), 0) FROM popularity m WHERE m.n > p.n) < (SELECT sum(n) FROM popularity) / 2
 	THEN 'popular_items' ELSE 'rare_items' END, told.*
   FROM told JOIN popularity p USING (item_id);
+ANALYZE;
 CREATE TABLE expected AS
-SELECT 'auc' AS metric, slice, (sum(n.before + n.tied / 2.0) FILTER (WHERE clicked)) / count(*) FILTER (WHERE clicked) / count(*) FILTER (WHERE NOT clicked) AS value
-  FROM sliced s, LATERAL (SELECT count(*) FILTER (WHERE o.p < s.p) AS before, count(*) FILTER (WHERE o.p = s.p) AS tied
-	FROM sliced o WHERE o.slice = s.slice AND NOT o.clicked) n GROUP BY slice
+SELECT 'auc' AS metric, slice, sum(below + tied / 2.0) FILTER (WHERE clicked) / sum(negatives) FILTER (WHERE clicked) AS value
+  FROM (SELECT slice, clicked, count(*) FILTER (WHERE NOT clicked) OVER (PARTITION BY slice ORDER BY p GROUPS UNBOUNDED PRECEDING EXCLUDE GROUP) AS below,
+	count(*) FILTER (WHERE NOT clicked) OVER (PARTITION BY slice ORDER BY p GROUPS CURRENT ROW) AS tied,
+	count(*) FILTER (WHERE NOT clicked) OVER (PARTITION BY slice) AS negatives FROM sliced) s GROUP BY slice
 UNION ALL
 SELECT 'log_loss', slice, avg(-ln(CASE WHEN clicked THEN p ELSE 1 - p END)) FROM sliced GROUP BY slice
 UNION ALL
@@ -79,7 +83,7 @@ SELECT count(*) AS bins, bool_and(c.samples = b.samples AND abs(c.probability - 
 CREATE TABLE classes AS
 SELECT e.user_id, e.level, c.class, c.probability
   FROM (SELECT *, rank() OVER (PARTITION BY user_id ORDER BY t DESC) AS back FROM events) e,
-	LATERAL (SELECT * FROM dupn_classify('level', dupn_user_vector(e.user_id, 'm', as_of => e.t)) ORDER BY probability DESC LIMIT 1) c
+	LATERAL (SELECT * FROM dupn_classify('level', dupn_user_vector(e.user_id, 'measured', as_of => e.t)) ORDER BY probability DESC LIMIT 1) c
  WHERE back = 1;
 SELECT metric, slice, CASE WHEN abs(m.value - e.value) > 1e-4 THEN format('%s, in SQL %s', m.value, e.value) END AS off
   FROM dupn_metrics m JOIN (
@@ -101,5 +105,5 @@ SELECT task, sum(samples) FILTER (WHERE slice IN ('repeat', 'new')) / max(sample
 SELECT abs(a.value - (p.value * p.samples + r.value * r.samples) / a.samples) < 1e-9 AS mean
   FROM dupn_metrics a, dupn_metrics p, dupn_metrics r WHERE (a.metric, a.slice, p.metric, p.slice, r.metric, r.slice) = ('hr@10', 'all', 'hr@10', 'repeat', 'hr@10', 'new');
 
-SELECT dupn_drop_model('m');
+SELECT dupn_drop_model('measured');
 DROP SCHEMA metrics CASCADE;
