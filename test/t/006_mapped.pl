@@ -161,8 +161,8 @@ my $first = ask($session, vector(1));
 sql("SELECT dupn_drop_version('shop', 1)");
 is(sql('SELECT version FROM dupn_mapped ORDER BY 1'), "2\n3", 'one that commits does, whoever has it mapped');
 sql(<<'END');
-INSERT INTO _dupn.version (model_id, version, state, fingerprint, bytes, parts, checksum)
-SELECT model_id, 20, state, fingerprint, bytes, parts, checksum FROM _dupn.version WHERE version = 2
+INSERT INTO _dupn.version (model_id, version, state, fingerprint, bytes, parts, checksum, mode)
+SELECT model_id, 20, state, fingerprint, bytes, parts, checksum, mode FROM _dupn.version WHERE version = 2
 END
 is(sql('SELECT version FROM dupn_mapped ORDER BY 1'), "2\n3\n20", 'two versions of one content share a file');
 sql("SELECT dupn_drop_version('shop', 20)");
