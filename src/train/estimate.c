@@ -465,6 +465,7 @@ forward_operations(const Estimate *e, const nn_config *config)
 		if (!task_from_events(&e->model->task[t]))
 			views += e->samples[t];
 	}
+	total += views * config->experts * config->head_width * config->R;
 	return 2 * (total + views * (e->events > 0 ? e->pairs / e->events : 0) * pair);
 }
 
@@ -594,6 +595,7 @@ add_cost(Estimate *e)
 	char	   *json = image_config_json(e->set, e->model, e->classes, (int64) e->items);
 	double		vocabulary = 0;
 	double		epoch;
+	int			trainings = 1;
 	double		raw;
 	double		kept;
 	double		items;
@@ -616,9 +618,11 @@ add_cost(Estimate *e)
 			psprintf("%.0f of them outside of tables", (double) layout->dense_floats));
 
 	epoch = 3 * forward_operations(e, config) / RATE / 60 / (1 + ANOTHER_WORKER * (options->workers - 1));
-	add_row(e, "training", three_digits(epoch * options->epochs), "minutes",
-			psprintf("at most: %d epochs of %.1f minutes on %s; mostly it stops earlier",
-					 options->epochs, epoch,
+	if (options->compare_alone && e->model->n_tasks > 1)
+		trainings += e->model->n_tasks;
+	add_row(e, "training", three_digits(epoch * options->epochs * trainings), "minutes",
+			psprintf("at most: %s%d epochs of %.1f minutes on %s; mostly it stops earlier",
+					 trainings > 1 ? psprintf("%d trainings of ", trainings) : "", options->epochs, epoch,
 					 options->workers == 1 ? "one core" : psprintf("%d cores", options->workers)));
 
 	/*

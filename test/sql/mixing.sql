@@ -149,6 +149,7 @@ SELECT dupn_create_model('drowned', 'events', 'user_id', 'occurred_at', '{item_i
 		"holdout": "2024-01-05", "refit": false, "compare_alone": true}');
 SELECT dupn_add_task('drowned', 'shelf', 'multiclass', label => 'shelf', options => '{"hidden": [16], "weight": 0.0001}');
 SELECT dupn_add_task('drowned', 'coin', 'binary', samples => 'noise', label => 'heads', options => '{"hidden": [16], "weight": 100}');
+SELECT remark LIKE 'at most: 3 trainings of 3 epochs%' AS estimated FROM dupn_estimate('drowned') WHERE quantity = 'training';
 CALL dupn_run('drowned');
 SELECT regexp_replace(note, '[0-9]+\.[0-9]+', 'n', 'g') FROM dupn_jobs, unnest(notes) note WHERE model = 'drowned' AND note LIKE '%together%alone%';
 SELECT task, metric, source, value > .8 AS learned, model_minus_this < 0 AND difference_high < 0 AS worse_together
