@@ -63,7 +63,7 @@ SELECT dupn_create_model('lab', events => 'shop.events', user_column => 'user_id
 	profile => 'shop.customers', profile_key => 'id', profile_columns => '{age_band,gender}',
 	context_columns => '{query_category}', timezone => 'UTC',
 	options => jsonb_build_object('hidden', 48, 'attention', '[32, 16]'::jsonb, 'max_events', 50, 'learning_rate', 3e-3, 'decay', 0.8,
-		'dropout', 0.2, 'hidden_dropout', 0.1, 'epochs', 6, 'patience', 2, 'refit', false,
+		'dropout', 0.2, 'hidden_dropout', 0.1, 'epochs', 8, 'patience', 2, 'batch_size', 128, 'context_in_vector', true, 'refit', false,
 		'holdout', start_at + (:days - 7) * interval '1 day', 'encodings', '{"query_category": {"table": "category_id"}}'::jsonb))
 FROM shop.truth_parameters;
 SELECT dupn_add_task('lab', 'rank', 'rank', samples => 'lab_data.shown', label => 'clicked', features => '{sales,rating,ctr,cheap,dear}',

@@ -23,4 +23,4 @@ LEFT JOIN lab.paper b ON b.variant = m.other AND b.other IS NULL AND b.task = m.
 LEFT JOIN lab.paper d ON d.variant = m.variant AND d.other = m.other AND d.task = m.task
 ORDER BY m.at, m.task;
 SELECT variant, count(*) AS seeds, round(avg(seconds)::numeric, 1) AS training_seconds FROM lab.trained
-WHERE :'line' = 'transfer' AND variant IN ('four', 'RS', 'RA', 'RT', 'FT') GROUP BY 1 ORDER BY 3;
+WHERE :'line' = 'transfer' AND variant IN ('both', 'RS', 'RA', 'RT', 'FT') GROUP BY 1 ORDER BY 3;

@@ -40,7 +40,7 @@ FROM (VALUES ('none', .73307, .70221, .74082, .39394), ('gates', .74583, .72139,
 		('attention', .73901, .71303, .75927, .41350), ('both', .75005, .72519, .77323, .44011)) v (variant, rank, click, follow, price),
 	LATERAL (VALUES ('rank', rank), ('click', click), ('follow', follow), ('price', price)) t (task, figure);
 INSERT INTO lab.paper VALUES
-	('four', 'both', 'rank', .01, 'section 6.2, figure 6: about'), ('four', 'both', 'click', .01, 'section 6.2, figure 6: about'),
-	('four', 'both', 'follow', .01, 'section 6.2, figure 6: about'), ('four', 'both', 'price', .04, 'section 6.2, figure 6: 40 % to 44 %'),
+	('both', 'alone', 'rank', .01, 'section 6.2, figure 6: about'), ('both', 'alone', 'click', .01, 'section 6.2, figure 6: about'),
+	('both', 'alone', 'follow', .01, 'section 6.2, figure 6: about'), ('both', 'alone', 'price', .04, 'section 6.2, figure 6: 40 % to 44 %'),
 	('RA', 'RS', 'prefer', .025, 'section 6.3, figure 7'), ('FT', 'RS', 'prefer', .025, 'section 6.3, figure 7'),
 	('RT', 'RS', 'prefer', -.005, 'section 6.3, figure 7');

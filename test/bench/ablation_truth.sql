@@ -1,6 +1,6 @@
 -- What a network of four tasks has learned, beside the truth that made the shop.
 -- Variable: seed.
-SELECT version AS v FROM lab.trained WHERE (model, variant, seed) = ('lab', 'four', :seed) \gset
+SELECT version AS v FROM lab.trained WHERE (model, variant, seed) = ('lab', 'both', :seed) \gset
 
 -- The clicks' utility falls with the squared distance from the price that a user
 -- likes, so its slope in the price is that taste: what rank gives "dear" over
