@@ -112,7 +112,9 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 			add_vector(pieces, NN_I64, catalogue->key, catalogue->n, "catalogue.keys");
 			add_vector(pieces, NN_I64, catalogue->index.keys, catalogue->index.capacity, "catalogue.index_keys");
 			add_vector(pieces, NN_I64, catalogue->text_offsets, catalogue->n + 1, "catalogue.text_offsets");
-			add_vector(pieces, NN_I64, catalogue->count, catalogue->n, "catalogue.count");
+			/* what a version counted before goes with the counts of that time */
+			add_vector(pieces, NN_I64, data->base ? data->base->catalogue.count : catalogue->count, catalogue->n,
+					   "catalogue.count");
 		}
 		else
 			add_vector(pieces, NN_I32, catalogue->index.ids, catalogue->index.capacity, "catalogue.index_ids");
