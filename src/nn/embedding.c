@@ -49,6 +49,15 @@ nn_candidate_fields(const nn_config *config, const nn_layout *layout,
 		add_field(fields, config, layout, NN_ITEM, task->candidate[k], k, false);
 }
 
+bool
+nn_fields_move(const nn_layout *layout, const nn_fields *fields)
+{
+	for (int k = 0; k < fields->n; k++)
+		if (!layout->tensor[fields->table[k]].frozen)
+			return true;
+	return false;
+}
+
 /* The rows of tables that row `row` will need. */
 static void
 prefetch_row(const nn_layout *layout, const float *base, const nn_fields *fields,

@@ -325,6 +325,7 @@ nn_next_backward(const nn_run *run, int t, const nn_samples *samples, nn_arena *
 	memset(d_query, 0, (size_t) S * E * sizeof(float));
 	memset(d_column, 0, (size_t) columns * E * sizeof(float));
 	memset(d_bias, 0, (size_t) columns * sizeof(float));
+	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
 	for (int first = 0; first < S; first += chunk)
 	{
 		int			n = S - first < chunk ? S - first : chunk;
@@ -340,11 +341,11 @@ nn_next_backward(const nn_run *run, int t, const nn_samples *samples, nn_arena *
 		nn_vector_column_sums(n, shared, d_logit, shared, d_bias);
 		NN_TRY(nn_product(run, NN_AB, n, E, shared, d_logit, shared, head->column, E,
 						  true, d_query + (size_t) first * E, E));
-		NN_TRY(nn_product(run, NN_ATB, shared, E, n, d_logit, shared, acts->query + (size_t) first * E, E,
-						  true, d_column, E));
+		if (nn_fields_move(run->layout, &fields))
+			NN_TRY(nn_product(run, NN_ATB, shared, E, n, d_logit, shared, acts->query + (size_t) first * E, E,
+							  true, d_column, E));
 	}
 
-	nn_group_fields(config, run->layout, NN_ITEM, NN_USE_BOTH, &fields);
 	nn_scatter(run->layout, grad, &fields, samples->column, NULL, columns, d_column, E);
 	for (int j = 0; j < columns; j++)
 		for (int f = 0; f < config->n_feature[NN_ITEM]; f++)

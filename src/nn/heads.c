@@ -169,9 +169,12 @@ extra_backward(const nn_run *run, int t, const nn_samples *samples, const nn_hea
 	NN_TRY(nn_product(run, NN_ATB, C, fields.width, samples->n, d_extra, width,
 					  head->candidate, fields.width,
 					  true, nn_grad_of(run, grad, tensors->candidate_weight), fields.width));
-	NN_TRY(nn_product(run, NN_AB, samples->n, fields.width, C, d_extra, width,
-					  nn_param(run, tensors->candidate_weight), fields.width,
-					  false, d_candidate, fields.width));
+	if (nn_fields_move(run->layout, &fields))
+		NN_TRY(nn_product(run, NN_AB, samples->n, fields.width, C, d_extra, width,
+						  nn_param(run, tensors->candidate_weight), fields.width,
+						  false, d_candidate, fields.width));
+	else
+		memset(d_candidate, 0, (size_t) samples->n * fields.width * sizeof(float));
 	if (task->product)
 		NN_TRY(nn_binary_product_backward(run, t, samples, head, d_logit, d_query, d_candidate, d_x, grad));
 	nn_scatter(run->layout, grad, &fields, samples->candidate, NULL, samples->n,

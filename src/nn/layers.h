@@ -73,6 +73,9 @@ extern void nn_group_fields(const nn_config *config, const nn_layout *layout,
 extern void nn_candidate_fields(const nn_config *config, const nn_layout *layout,
 								const nn_task *task, nn_fields *fields);
 
+/* Does an optimizer move any of their tables?  If not, nobody asks for their gradient. */
+extern bool nn_fields_move(const nn_layout *layout, const nn_fields *fields);
+
 /* out[i] [n, width] = the encoding of row map[i], or of row i without a map. */
 extern void nn_gather(const nn_layout *layout, const float *param, const nn_fields *fields,
 					  const nn_ids *ids, const int64_t *map, int64_t n, float *out, int ld);

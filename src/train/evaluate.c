@@ -190,7 +190,7 @@ subject_open(Subject *subject, int32 model_id, const EvaluateOptions *options, i
 	if (!isnull[2])
 		subject->trained = DatumGetTimestampTz(row[2]) + 1;
 	if (!model->options.refit && !isnull[1])
-		subject->trained = DatumGetTimestampTz(row[1]);
+		subject->trained = Max(subject->trained, DatumGetTimestampTz(row[1]));	/* what it started from may know more */
 	subject->last_event = !model->options.refit && model->options.holdout == HOLDOUT_LAST_EVENT;
 	open_model(subject, options);
 	base_check(model, subject->image);

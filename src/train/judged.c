@@ -153,7 +153,7 @@ add_moment(const Dataset *data, const Moments *moments, int t, int64 m, int64 po
 	int64		end = moment->target + moment->n_target;
 	int			size = 0;
 
-	if (moment->task >= 0 ? moment->task != t : !task_from_events(task))
+	if (!moments->wanted[t] || (moment->task >= 0 ? moment->task != t : !task_from_events(task)))
 		return;
 	reserve(judged, capacity, task->kind, moment->n_target);
 	if (moment->task >= 0)

@@ -195,7 +195,9 @@ say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics)
 			job_note("task \"%s\": %s %.3f does not beat the simple baseline %s (%.3f); see dupn_baselines",
 					 name, model->metric, model->value, baseline->source, baseline->value);
 		appendStringInfo(&sentence, "%s \"%s\" ", t == 0 ? ":" : ",", name);
-		if (!isfinite(ratio))
+		if (!trainer->transfer->learns[t])
+			appendStringInfo(&sentence, "is that of version %d", trainer->data->base->version);
+		else if (!isfinite(ratio))
 			appendStringInfoString(&sentence, "was not judged");
 		else if (ratio >= LEARNED_RATIO)
 			appendStringInfo(&sentence, "learned nothing (%.2f of the loss of a constant guess)", ratio);
@@ -222,7 +224,7 @@ trained_until(const Trainer *trainer)
 	TimestampTz latest = DT_NOBEGIN;
 
 	if (trainer->model->options.refit)
-		return data->last_time;
+		return Max(data->last_time, trainer->seen);
 	for (int64 u = 0; u < data->n_users; u++)
 		for (int64 row = data->users[u].start + data->users[u].n - 1; row >= data->users[u].start; row--)
 			if (data->events->time[row] < data->users[u].hold_out)
@@ -230,7 +232,7 @@ trained_until(const Trainer *trainer)
 				latest = Max(latest, data->events->time[row]);
 				break;
 			}
-	return latest;
+	return Max(latest, trainer->seen);
 }
 
 void
@@ -268,6 +270,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 
 	job_begin();
 	metrics_store(metrics, model, version, 0);
+	transfer_metrics(trainer, version);
 	version_finish(model->id, version, &facts, model->options.publish);
 	job_commit();
 	say_what_came(trainer, version, metrics);

@@ -185,6 +185,8 @@ report(Trainer *trainer, const Judged *alone, Metrics *metrics)
 	served_evaluate(trainer, SPLIT_REPORT, judged, ratio);
 	for (int t = 0; t < n_task; t++)
 	{
+		if (!trainer->moments->wanted[t])
+			continue;
 		if (isfinite(ratio[t]))
 			trainer->ratio[t] = ratio[t];
 		if (judged[t].n == 0)
@@ -283,7 +285,7 @@ train_run(Job *job)
 	train_epochs(trainer);
 	calibrate(trainer);
 	if (heads)
-		heads_end(heads);
+		heads_judge(heads);
 	report(trainer, alone, &metrics);
 	if (alone)
 		alone_note(trainer, &metrics);

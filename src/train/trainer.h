@@ -17,6 +17,7 @@ typedef struct Trainer
 	Job		   *job;
 	const Model *model;
 	const struct Transfer *transfer;	/* what it starts from and which tasks learn */
+	TimestampTz seen;			/* until when what it starts from was trained; DT_NOBEGIN */
 	Dataset    *data;
 	Moments    *moments;
 	MemoryContext context;

@@ -167,7 +167,7 @@ transfer_freeze(const Transfer *transfer, const nn_config *config, nn_layout *la
 }
 
 void
-transfer_note(const Trainer *trainer)
+transfer_note(Trainer *trainer)
 {
 	const ModelImage *base = trainer->data->base;
 	Oid			types[] = {INT4OID, INT4OID};
@@ -175,17 +175,41 @@ transfer_note(const Trainer *trainer)
 	Datum		until;
 	bool		isnull;
 
+	trainer->seen = DT_NOBEGIN;
 	if (base == NULL)
 		return;
 	values[0] = Int32GetDatum(base->model_id);
 	values[1] = Int32GetDatum(base->version);
 	job_begin();
 	if (state_read("SELECT trained_until FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"
-				   " AND version OPERATOR(pg_catalog.=) $2", 2, types, values, NULL, &until, &isnull) > 0 &&
-		!isnull && DatumGetTimestampTz(until) >= trainer->data->cut)
+				   " AND version OPERATOR(pg_catalog.=) $2", 2, types, values, NULL, &until, &isnull) > 0 && !isnull)
+		trainer->seen = DatumGetTimestampTz(until);
+	job_commit();
+	if (trainer->seen >= trainer->data->cut)
 		job_note("version %d was trained on what is held out now, so metrics flatter; train it with \"refit\": false to compare",
 				 base->version);
-	job_commit();
+}
+
+void
+transfer_metrics(const Trainer *trainer, int32 version)
+{
+	const Transfer *transfer = trainer->transfer;
+
+	for (int t = 0; transfer->mode == TRAIN_HEAD && t < trainer->config->n_task; t++)
+	{
+		Oid			types[] = {INT4OID, INT4OID, TEXTOID, INT4OID};
+		Datum		values[] = {Int32GetDatum(transfer->base->model_id), Int32GetDatum(transfer->base->version),
+		CStringGetTextDatum(trainer->config->task[t].name), Int32GetDatum(version)};
+
+		if (transfer->learns[t])
+			continue;
+		state_execute("INSERT INTO _dupn.metric (model_id, version, task, source, metric, slice,"
+					  " value, low, high, difference, difference_low, difference_high, samples, bins)"
+					  " SELECT model_id, $4, task, source, metric, slice,"
+					  " value, low, high, difference, difference_low, difference_high, samples, bins"
+					  " FROM _dupn.metric WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2"
+					  " AND task OPERATOR(pg_catalog.=) $3", 4, types, values, NULL, NULL, NULL);
+	}
 }
 
 /* ---------------- heads ---------------- */
@@ -194,9 +218,7 @@ struct Heads
 {
 	Trainer    *trainer;
 	const ModelImage *base;
-	Moments    *all_moments;	/* of all tasks */
-	Batches    *all_batches;
-	Moments    *moments;		/* of those that learn */
+	Moments    *moments;		/* of the tasks that learn */
 	Batches    *batches;
 	Vectors    *train;
 	Vectors    *stop;
@@ -281,23 +303,21 @@ heads_begin(Trainer *trainer, const Transfer *transfer)
 
 	heads->trainer = trainer;
 	heads->base = transfer->base;
-	heads->all_moments = trainer->moments;
-	heads->all_batches = trainer->batches;
 	heads->moments = moments_make(trainer->data, transfer->learns);
 	heads->batches = batches_make(trainer->data, heads->moments, trainer->config, trainer->layout, trainer->context);
-	heads->train = compute_stretches(heads, 1 << SPLIT_TRAIN, "computing user vectors", 0.1, 0.4);
+	heads->train = compute_stretches(heads, 1 << SPLIT_TRAIN, "computing user vectors", TRAINING_BEGINS, 0.3);
 	heads->stop = compute_stop(heads);
 	batches_give(heads->batches, heads->train, heads->stop);
 	trainer->moments = heads->moments;
 	trainer->batches = heads->batches;
+	trainer->begin = 0.3;
 	return heads;
 }
 
 void
-heads_end(Heads *heads)
+heads_judge(Heads *heads)
 {
-	heads->trainer->moments = heads->all_moments;
-	heads->trainer->batches = heads->all_batches;
+	batches_give(heads->batches, NULL, NULL);
 }
 
 void
@@ -308,6 +328,4 @@ heads_refit(Heads *heads)
 	heads->train = compute_stretches(heads, 1 << SPLIT_STOP | 1 << SPLIT_REPORT | 1 << SPLIT_SPARE,
 									 "computing user vectors", 0.92, 0.92);
 	batches_give(heads->batches, heads->train, heads->stop);
-	heads->trainer->moments = heads->moments;
-	heads->trainer->batches = heads->batches;
 }

@@ -28,19 +28,25 @@ extern void transfer_plan(Transfer *transfer, Model *model, Jsonb *options, Memo
 /* Freeze everything but the heads that learn; before the first step. */
 extern void transfer_freeze(const Transfer *transfer, const nn_config *config, nn_layout *layout);
 
-/* Say so when the version has seen what is held out now. */
-extern void transfer_note(const Trainer *trainer);
+/* Fill in trainer->seen, and say so when that is what is held out now. */
+extern void transfer_note(Trainer *trainer);
 
 /*
- * Heads on a frozen representation: from heads_begin on, the trainer trains and
- * judges the tasks that learn on user vectors of the version that are computed
- * there; heads_refit computes those of the hold-out; heads_end goes back to all
- * tasks and to vectors as they are made.
+ * Heads on a frozen representation: from heads_begin on the trainer knows the
+ * moments of those tasks alone that learn, and trains on user vectors of the
+ * version that are computed there.  heads_judge goes back to vectors as they are
+ * made, heads_refit computes those of the hold-out.
  */
 typedef struct Heads Heads;
 
 extern Heads *heads_begin(Trainer *trainer, const Transfer *transfer);
+extern void heads_judge(Heads *heads);
 extern void heads_refit(Heads *heads);
-extern void heads_end(Heads *heads);
+
+/*
+ * What the version's metrics say of the tasks whose answers are as they were,
+ * for the new version.  Inside a transaction.
+ */
+extern void transfer_metrics(const Trainer *trainer, int32 version);
 
 #endif							/* DUPN_TRANSFER_H */
