@@ -11,7 +11,8 @@
  * `patience` epochs.  With "task" it goes on beyond that for the tasks that
  * still learn: one that has not improved for so long rests.  Its samples are no
  * longer trained on, so that it does not overfit and pull the user vector along,
- * and the others get `patience` epochs more to improve the mean.  While a task
+ * and the others go on from the best parameters so far, with `patience` epochs
+ * more to improve the mean.  While a task
  * rests its head stays what it was and the vector moves on under it; what that
  * costs is in the mean, which decides as before.
  *
@@ -75,6 +76,7 @@ evaluate_stop(Epoch *epoch, void *arg)
 	Trainer    *trainer = epoch->trainer;
 	Stopper    *stopper = arg;
 	int			n_task = trainer->config->n_task;
+	uint32		learning = stopper->learning;
 	double		ratio[NN_MAX_TASKS];
 	double		mean;
 
@@ -102,6 +104,9 @@ evaluate_stop(Epoch *epoch, void *arg)
 			stopper->task[t].kept = trainer->ratio[t];
 		memcpy(trainer->best, trainer->steps->param, sizeof(float) * trainer->layout->floats);
 	}
+	/* the others go on from the best, not from where a task that rests now went astray */
+	if (stopper->learning != learning && stopper->learning != 0)
+		memcpy(trainer->steps->param, trainer->best, sizeof(float) * trainer->layout->floats);
 	batches_choose(trainer->batches, stopper->learning, false);
 	return stopper->worse >= stopper->patience || stopper->learning == 0;
 }
