@@ -22,5 +22,8 @@ LEFT JOIN lab.paper a ON a.variant = m.variant AND a.other IS NULL AND a.task = 
 LEFT JOIN lab.paper b ON b.variant = m.other AND b.other IS NULL AND b.task = m.task
 LEFT JOIN lab.paper d ON d.variant = m.variant AND d.other = m.other AND d.task = m.task
 ORDER BY m.at, m.task;
+SELECT :'line' = 'transfer' AS transfer \gset
+\if :transfer
 SELECT variant, count(*) AS seeds, round(avg(seconds)::numeric, 1) AS training_seconds FROM lab.trained
-WHERE :'line' = 'transfer' AND variant IN ('both', 'RS', 'RA', 'RT', 'FT') GROUP BY 1 ORDER BY 3;
+WHERE variant IN ('both', 'RS', 'RA', 'RT', 'FT') GROUP BY 1 ORDER BY 3;
+\endif

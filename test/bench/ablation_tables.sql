@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS lab.trained (
 	variant		text NOT NULL,
 	seed		int NOT NULL,
 	version		int NOT NULL,
-	seconds		float8 NOT NULL,
+	seconds		float8 NOT NULL,	-- of learning alone, and of the vectors it took
 	PRIMARY KEY (model, variant, seed)
 );
 CREATE TABLE IF NOT EXISTS lab.compared (
