@@ -83,7 +83,7 @@ candidate_from_row(const ModelImage *image, RecordReader *reader, int n, const i
 	for (int k = 0; k < n; k++)
 	{
 		int			f = feature ? feature[k] : k;
-		ColumnReader *column = &rows->column[NN_ITEM][f];
+		ColumnReader *column = &rows->column[NN_IS_THING(f) ? NN_THING : NN_ITEM][f % NN_MAX_FEATURES];
 
 		if (column->attnum > 0)
 		{

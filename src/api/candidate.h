@@ -13,11 +13,14 @@
 #include "executor/executor.h"
 
 /* Ids of item features of one item, as the network takes them. */
+/* Item features, and behind them things: places as in nn_task.candidate. */
+#define CANDIDATE_FEATURES	(2 * NN_MAX_FEATURES)
+
 typedef struct Candidate
 {
-	nn_ids		ids[NN_MAX_FEATURES];	/* per item feature; only the wanted ones are set */
-	int32		id[NN_MAX_FEATURES][NN_MAX_BAG];
-	int64		offsets[NN_MAX_FEATURES][2];
+	nn_ids		ids[CANDIDATE_FEATURES];	/* per item feature; only the wanted ones are set */
+	int32		id[CANDIDATE_FEATURES][NN_MAX_BAG];
+	int64		offsets[CANDIDATE_FEATURES][2];
 } Candidate;
 
 /* Reads composite values of one type after another. */
@@ -40,8 +43,8 @@ extern bool record_read(RecordReader *reader, const Served *served, HeapTupleHea
 						const char *what);
 
 /*
- * n item features (feature NULL: all) from the row, and what it lacks from the
- * catalogue by the item's key, else missing.
+ * n features (feature NULL: all of items) from the row, and what it lacks of an
+ * item from the catalogue by the item's key, else missing.
  */
 extern void candidate_from_row(const ModelImage *image, RecordReader *reader, int n, const int *feature,
 							   Candidate *candidate);

@@ -240,11 +240,21 @@ match_columns(Scorer *scorer, const Served *served)
 
 	scorer->key_only = record->rows->item_key > 0;
 	for (int k = 0; k < task->n_candidate; k++)
-		if (record->rows->column[NN_ITEM][task->candidate[k]].attnum > 0)
+	{
+		int			c = task->candidate[k];
+
+		if (NN_IS_THING(c) && record->rows->column[NN_THING][c - NN_MAX_FEATURES].attnum == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("the row has no column \"%s\", which task \"%s\" needs",
+							nn_candidate_feature(&image->config, c)->name, task->name),
+					 errhint("It says what the candidate is, as in the samples of the task.")));
+		if (NN_IS_THING(c) || record->rows->column[NN_ITEM][c].attnum > 0)
 		{
 			any = true;
-			scorer->key_only = scorer->key_only && task->candidate[k] == 0;
+			scorer->key_only = scorer->key_only && c == 0;
 		}
+	}
 	if (task->n_candidate > 0 && !any)
 	{
 		StringInfoData names;
@@ -302,16 +312,25 @@ dupn_score_record(PG_FUNCTION_ARGS)
  * Keys
  * ------------------------------------------------------------------------ */
 
+/* Things come last. */
+static bool
+has_things(const nn_task *task)
+{
+	return task->n_candidate > 0 && NN_IS_THING(task->candidate[task->n_candidate - 1]);
+}
+
 static Scorer *
 get_key_scorer(FunctionCallInfo fcinfo, Served **served)
 {
 	Scorer	   *scorer = get_scorer(fcinfo, served);
 	const nn_task *task = scorer->task;
 
-	if (task->n_candidate == 0 || task->features > 0)
+	if (task->n_candidate == 0 || task->features > 0 || has_things(task))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("task \"%s\" cannot score an item by its key", task->name),
+				 has_things(task) ?
+				 errhint("Its candidate is no item: give a row with the columns of the task's things.") :
 				 task->features > 0 ?
 				 errhint("Give a row with the columns of the task's features.") :
 				 errhint("It has no candidate: call dupn_score(task, vector).")));

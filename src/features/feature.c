@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-const char *const feature_source_name[] = {"events", "catalog", "profile", "context", "time", "window"};
+const char *const feature_source_name[] = {"events", "catalog", "profile", "context", "samples", "time", "window"};
 const char *const feature_use_name[] = {"none", "gates", "attention", "both"};
 
 int32

@@ -87,6 +87,7 @@ typedef enum FeatureSource
 	FROM_CATALOG,				/* what events lack, by the item's key */
 	FROM_PROFILE,
 	FROM_CONTEXT,
+	FROM_SAMPLES,				/* of a candidate that is no item: of the samples, of the row when asked */
 	FROM_TIME,					/* gap, daypart, recency: derived from the time column */
 	FROM_WINDOW					/* activity: derived from the window */
 } FeatureSource;
@@ -158,6 +159,13 @@ typedef struct FeatureSet
 
 /* min_count of a key without embeddings: whatever it is, it is unknown. */
 #define NEVER_ENOUGH PG_INT64_MAX
+
+/* As nn_candidate_feature. */
+static inline const Feature *
+candidate_feature(const FeatureSet *set, int candidate)
+{
+	return NN_IS_THING(candidate) ? &set->f[NN_THING][candidate - NN_MAX_FEATURES] : &set->f[NN_ITEM][candidate];
+}
 
 #define ID_MISSING	0
 #define ID_UNKNOWN	1

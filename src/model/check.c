@@ -383,6 +383,7 @@ notices(const Model *model, const FeatureSet *set)
 								   model->n_tasks == 0 && feature->shares < 0 ?
 								   " of the context until a task's samples have it" : " of the context");
 					break;
+				case FROM_SAMPLES:
 				case FROM_TIME:
 				case FROM_WINDOW:
 					break;

@@ -316,6 +316,22 @@ check_candidate(const Model *model, const FeatureSet *set, const ModelTask *task
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
 						 errmsg("candidate column \"%s\" is named more than once", name)));
 	}
+	for (int i = 0; i < task->options.n_things; i++)
+	{
+		const char *name = task->options.things[i];
+
+		if (!OidIsValid(samples) || task->options.negatives > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"things\" needs samples of what was offered"),
+					 errhint("What \"negatives\" draws are items, and has no \"%s\".", name)));
+		check_select(model, samples, relation_column(samples, name, NULL), name);
+		for (int k = 0; k < i; k++)
+			if (strcmp(task->options.things[k], name) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("thing \"%s\" is named more than once", name)));
+	}
 	if (task->options.negatives > 0 && task_candidate(model, set, task, candidate) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

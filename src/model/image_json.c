@@ -128,6 +128,10 @@ task_candidate(const Model *model, const FeatureSet *set, const ModelTask *task,
 		if (named)
 			candidate[n++] = i;
 	}
+	for (int i = 0; i < task->options.n_things && n < NN_MAX_FEATURES; i++)
+		for (int f = 0; f < set->n[NN_THING]; f++)
+			if (strcmp(set->f[NN_THING][f].name, task->options.things[i]) == 0)
+				candidate[n++] = NN_MAX_FEATURES + f;
 	return n;
 }
 
@@ -167,10 +171,16 @@ put_task(StringInfo out, const FeatureSet *set, const Model *model, const ModelT
 	if (n_candidate > 0)
 	{
 		char	   *names[NN_MAX_FEATURES];
+		int			n_items = 0;
 
 		for (int i = 0; i < n_candidate; i++)
-			names[i] = pstrdup(set->f[NN_ITEM][candidate[i]].name);
-		put_texts(out, "candidate", names, n_candidate);
+		{
+			names[i] = pstrdup(candidate_feature(set, candidate[i])->name);
+			n_items += !NN_IS_THING(candidate[i]);
+		}
+		put_texts(out, "candidate", names, n_items);
+		if (n_candidate > n_items)
+			put_texts(out, "things", names + n_items, n_candidate - n_items);
 		put_integer(out, "candidate_dim", task->options.candidate_dim);
 		put_boolean(out, "product", task->options.product);
 	}
@@ -223,6 +233,9 @@ image_config_json(const FeatureSet *set, const Model *model, const int *classes,
 		put_integer(&out, "expert_dim", options->expert_dim);
 	for (int group = 0; group < NN_GROUPS; group++)
 	{
+		/* versions from before there were things have no such key */
+		if (group == NN_THING && set->n[group] == 0)
+			continue;
 		put_key(&out, nn_group_name[group]);
 		appendStringInfoChar(&out, '[');
 		for (int i = 0; i < set->n[group]; i++)
@@ -283,6 +296,8 @@ image_features_json(const FeatureSet *set, const Relations *relations, const cha
 	put_integer(&out, "activity", set->activity);
 	for (int group = 0; group < NN_GROUPS; group++)
 	{
+		if (group == NN_THING && set->n[group] == 0)
+			continue;
 		put_key(&out, nn_group_name[group]);
 		appendStringInfoChar(&out, '[');
 		for (int i = 0; i < set->n[group]; i++)
@@ -507,6 +522,10 @@ parse_feature(ModelImage *image, int group, int i, JsonbContainer *object, const
 			if (group == NN_PROFILE)
 				break;
 			bad_features(what, "feature \"%s\" cannot come from there", f->name);
+		case FROM_SAMPLES:
+			if (group == NN_THING)
+				break;
+			bad_features(what, "feature \"%s\" cannot come from there", f->name);
 		case FROM_CONTEXT:
 			if (group == NN_CONTEXT)
 				break;
@@ -595,6 +614,8 @@ image_features_parse(ModelImage *image, const char *json, const char *what)
 
 	for (int group = 0; group < NN_GROUPS; group++)
 	{
+		if (group == NN_THING && set->n[group] == 0 && get(root, nn_group_name[group]) == NULL)
+			continue;
 		part = get_container(root, nn_group_name[group], true, what);
 		if ((part ? JsonContainerSize(part) : 0) != set->n[group])
 			bad_features(what, "\"%s\" has not the %d features that the network has",

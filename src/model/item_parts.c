@@ -17,10 +17,17 @@
 
 #define BATCH	2048			/* items at a time */
 
+/* Of a candidate with things of its own the item does not tell the part. */
+static bool
+has_parts(const nn_task *task)
+{
+	return task->n_candidate > 0 && !NN_IS_THING(task->candidate[task->n_candidate - 1]);
+}
+
 static size_t
 part_bytes(const ModelImage *image, int t)
 {
-	if (image->config.task[t].n_candidate == 0)
+	if (!has_parts(&image->config.task[t]))
 		return 0;
 	return TYPEALIGN64(MAPPED_ALIGN, (size_t) image->catalogue.n * nn_part_width(&image->config, t) * sizeof(float));
 }
@@ -87,7 +94,7 @@ make_items(MappedWriter *writer, void *argument)
 
 	blas_probe();
 	for (int t = 0; t < maker->image->config.n_task; t++)
-		if (maker->image->config.task[t].n_candidate > 0)
+		if (has_parts(&maker->image->config.task[t]))
 			make_part(writer, maker, t, context);
 	MemoryContextDelete(context);
 }

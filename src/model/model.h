@@ -381,8 +381,9 @@ extern char *image_config_json(const FeatureSet *set, const Model *model, const 
 extern char *image_metadata(const char *config, const char *features);
 
 /*
- * The item features of a task's candidate: those its options name, else all
- * where the samples have the item's key, else those the samples have.
+ * The features of a task's candidate: item features that its options name, else
+ * all where the samples have the item's key, else those the samples have; and
+ * behind them its things, numbered as in nn_task.
  * Returns how many; 0 for tasks without a candidate.
  */
 extern int	task_candidate(const Model *model, const FeatureSet *set, const ModelTask *task,

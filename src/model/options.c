@@ -129,6 +129,7 @@ static const Option task_table[] = {
 	{"calibrate", OPTION_BOOL, "whether the task's logits are scaled to be calibrated probabilities", AT(calibrate), true, FOR(SAMPLES)},
 	{"hidden", OPTION_INTS, "widths of the task's hidden layers", AT(hidden), -1, 1, 1024, 0, NN_MAX_LAYERS, COUNT(n_hidden), FOR(SAMPLES)},
 	{"candidate", OPTION_NAMES, "item columns that describe the candidate", AT(candidate), -1, .max_entries = NN_MAX_FEATURES, COUNT(n_candidate), FOR(BINARY)},
+	{"things", OPTION_NAMES, "columns of the samples that describe a candidate of its own, beside or instead of item columns", AT(things), -1, .min_entries = 1, .max_entries = NN_MAX_FEATURES, COUNT(n_things), FOR(BINARY)},
 	{"candidate_dim", OPTION_INT, "width of the candidate's encoding", AT(candidate_dim), 128, 1, 1024, FOR(BINARY)},
 	{"product", OPTION_BOOL, "a term for how well user and candidate agree", AT(product), true, FOR(BINARY)},
 	{"levels", OPTION_INT, "levels that a numeric label is cut into", AT(levels), 7, 2, 100, FOR(MULTICLASS)},

@@ -102,6 +102,8 @@ typedef struct TaskOptions
 	int			hidden[NN_MAX_LAYERS];
 	char	  **candidate;		/* item feature names; NULL: all that can be had */
 	int			n_candidate;	/* -1: not given */
+	char	  **things;			/* columns of the samples, or NULL */
+	int			n_things;		/* -1: not given */
 	int			candidate_dim;	/* 128 */
 	bool		product;		/* true: the product term, where there is a candidate */
 	int			levels;			/* multiclass over a number: how many, 7 */

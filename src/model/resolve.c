@@ -251,6 +251,18 @@ check_option_names(const char *option, Jsonb *object, const char *const *names, 
 	}
 }
 
+/* Several tasks may name the same. */
+static int
+add_thing_name(const char **names, int n, const char *name)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return n;
+	if (n < NN_GROUPS * NN_MAX_FEATURES)
+		names[n++] = name;
+	return n;
+}
+
 static void
 check_names(const Model *model)
 {
@@ -290,6 +302,9 @@ check_names(const Model *model)
 						 errhint("What time tells is derived from it.")));
 	n = add_names(names, n, model->profile_columns, model->n_profile);
 	n = add_names(names, n, model->context_columns, model->n_context);
+	for (int t = 0; t < model->n_tasks; t++)
+		for (int i = 0; i < model->task[t].options.n_things; i++)
+			n = add_thing_name(names, n, model->task[t].options.things[i]);
 	check_option_names("encodings", options->encodings, names, n);
 
 	for (int d = 0; d < lengthof(derived_names); d++)
@@ -570,6 +585,42 @@ add_context(Resolver *r, const char *name)
 	feature->shares = shares;
 }
 
+/* A column of samples that describes candidates; tasks that name the same one share its table. */
+static void
+add_thing(Resolver *r, const ModelTask *task, const char *name)
+{
+	Oid			samples;
+	Oid			type = InvalidOid;
+
+	/* task_check says that there must be samples */
+	if (task->samples == NULL)
+		return;
+	samples = r->lenient ? relation_oid_lenient(task->samples) : relation_oid(task->samples);
+	if (relation_column(samples, name, &type) == InvalidAttrNumber && !r->lenient)
+		missing_column("thing", name, task->samples, samples);
+	for (int g = 0; g < NN_GROUPS; g++)
+		for (int f = 0; f < r->set->n[g]; f++)
+		{
+			const Feature *feature = &r->set->f[g][f];
+
+			if (strcmp(feature->name, name) != 0)
+				continue;
+			if (g != NN_THING && !r->lenient)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("thing \"%s\" of task \"%s\" is one of the %s columns", name, task->name, nn_group_name[g]),
+						 g == NN_ITEM ? errhint("Name it in the option \"candidate\".") : 0));
+			if (!r->lenient && !same_key_type(type, feature->type))
+				ereport(ERROR,
+						(errcode(ERRCODE_DATATYPE_MISMATCH),
+						 errmsg("thing \"%s\" has type %s in %s and %s in the samples of another task", name,
+								format_type_be(type), task->samples, format_type_be(feature->type))));
+			return;
+		}
+	check_count("thing", r->set->n[NN_THING] + 1, NN_MAX_FEATURES);
+	set_type(r, add_feature(r, NN_THING, name, FROM_SAMPLES), type);
+}
+
 static FeatureSet *
 resolve(const Model *model, MemoryContext context, bool lenient)
 {
@@ -626,6 +677,10 @@ resolve(const Model *model, MemoryContext context, bool lenient)
 	}
 	for (int i = 0; i < model->n_context; i++)
 		add_context(&r, model->context_columns[i]);
+
+	for (int t = 0; t < model->n_tasks; t++)
+		for (int i = 0; i < model->task[t].options.n_things; i++)
+			add_thing(&r, &model->task[t], model->task[t].options.things[i]);
 
 	/* what is derived comes last in its group */
 	if (options->time_paper)

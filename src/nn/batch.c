@@ -229,7 +229,7 @@ samples_fine(const nn_config *config, const nn_task *task, const nn_samples *sam
 		(samples->features == NULL || !all_finite(samples->features, (int64_t) S * task->features, true)))
 		return false;
 	for (int k = 0; k < task->n_candidate; k++)
-		if (!ids_fine(&samples->candidate[k], config->feature[NN_ITEM][task->candidate[k]].vocab, S))
+		if (!ids_fine(&samples->candidate[k], nn_candidate_feature(config, task->candidate[k])->vocab, S))
 			return false;
 	return true;
 }

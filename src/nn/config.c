@@ -21,7 +21,7 @@
 #define MAX_BUCKETS 256			/* bucket ids are bytes */
 #define WHERE_SIZE	(2 * NN_MAX_NAME + 32)
 
-const char *const nn_group_name[NN_GROUPS] = {"item", "property", "profile", "context"};
+const char *const nn_group_name[NN_GROUPS] = {"item", "property", "profile", "context", "thing"};
 const char *const nn_pooling_name[NN_POOLINGS] = {"attention", "last", "mean", "max"};
 const char *const nn_kind_name[NN_KINDS] = {"binary", "rank", "multiclass", "next_item"};
 
@@ -315,18 +315,24 @@ read_kind(reader *r, const char *where, nn_kind *kind)
 				where, text);
 }
 
-/* Item features are looked up when all groups are known: names now. */
+/* Features are looked up when all groups are known: names now. */
 static bool
-read_candidate(reader *r, const char *where, nn_task *task, char name[][NN_MAX_NAME])
+read_candidate(reader *r, const char *where, nn_task *task, bool things, char name[][NN_MAX_NAME])
 {
-	const jsmntok_t *array = open_array(r, where, NN_MAX_FEATURES);
+	int			first = task->n_candidate;
+	const jsmntok_t *array = open_array(r, where, NN_MAX_FEATURES - first);
 
 	if (array == NULL)
 		return false;
-	task->n_candidate = array->size;
+	if (!things && first > 0)
+		return fail(r, "%s must come before \"things\", and once", where);
+	task->n_candidate += array->size;
 	for (int k = 0; k < array->size; k++)
-		if (!read_text(r, k > 0 ? ',' : '\0', where, name[k]))
+	{
+		task->candidate[first + k] = things ? NN_MAX_FEATURES : 0;
+		if (!read_text(r, k > 0 ? ',' : '\0', where, name[first + k]))
 			return false;
+	}
 	return close_container(r, array);
 }
 
@@ -405,7 +411,9 @@ read_task(reader *r, int number, nn_task *task, char candidate[][NN_MAX_NAME])
 		else if (nn_json_is(&r->js, key, "weight"))
 			fine = read_weight(r, place, &task->weight);
 		else if (nn_json_is(&r->js, key, "candidate"))
-			fine = read_candidate(r, place, task, candidate);
+			fine = read_candidate(r, place, task, false, candidate);
+		else if (nn_json_is(&r->js, key, "things"))
+			fine = read_candidate(r, place, task, true, candidate);
 		else if (nn_json_is(&r->js, key, "candidate_dim"))
 			fine = read_size(r, ':', place, 1, NN_MAX_WIDTH, &task->candidate_dim);
 		else if (nn_json_is(&r->js, key, "hidden"))
@@ -468,10 +476,13 @@ resolve_candidate(reader *r, nn_task *task, char name[][NN_MAX_NAME])
 {
 	for (int k = 0; k < task->n_candidate; k++)
 	{
-		task->candidate[k] = find_feature(r->config, NN_ITEM, name[k]);
-		if (task->candidate[k] < 0)
-			return fail(r, "\"candidate\" of task \"%s\" names no item feature: \"%s\"",
-						task->name, name[k]);
+		bool		thing = NN_IS_THING(task->candidate[k]);
+		int			f = find_feature(r->config, thing ? NN_THING : NN_ITEM, name[k]);
+
+		if (f < 0)
+			return fail(r, "\"%s\" of task \"%s\" names no %s feature: \"%s\"", thing ? "things" : "candidate",
+						task->name, thing ? "thing" : "item", name[k]);
+		task->candidate[k] = thing ? NN_MAX_FEATURES + f : f;
 		for (int other = 0; other < k; other++)
 			if (task->candidate[other] == task->candidate[k])
 				return fail(r, "\"candidate\" of task \"%s\" names \"%s\" twice", task->name, name[k]);

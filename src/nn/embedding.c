@@ -46,7 +46,11 @@ nn_candidate_fields(const nn_config *config, const nn_layout *layout,
 	fields->n = 0;
 	fields->width = 0;
 	for (int k = 0; k < task->n_candidate; k++)
-		add_field(fields, config, layout, NN_ITEM, task->candidate[k], k, false);
+	{
+		int			c = task->candidate[k];
+
+		add_field(fields, config, layout, NN_IS_THING(c) ? NN_THING : NN_ITEM, c % NN_MAX_FEATURES, k, false);
+	}
 }
 
 bool

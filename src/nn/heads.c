@@ -21,7 +21,7 @@ nn_candidate_width(const nn_config *config, const nn_task *task)
 	int			width = 0;
 
 	for (int k = 0; k < task->n_candidate; k++)
-		width += config->feature[NN_ITEM][task->candidate[k]].dim;
+		width += nn_candidate_feature(config, task->candidate[k])->dim;
 	return width;
 }
 

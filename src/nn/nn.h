@@ -65,10 +65,10 @@ extern const char *nn_status_text(nn_status status);
 
 typedef enum nn_group
 {
-	NN_ITEM, NN_PROPERTY, NN_PROFILE, NN_CONTEXT
+	NN_ITEM, NN_PROPERTY, NN_PROFILE, NN_CONTEXT, NN_THING
 } nn_group;
 
-#define NN_GROUPS 4
+#define NN_GROUPS 5
 
 extern const char *const nn_group_name[NN_GROUPS];	/* in tensor names and JSON */
 
@@ -101,8 +101,8 @@ typedef struct nn_task
 	char		name[NN_MAX_NAME];
 	nn_kind		kind;
 	float		weight;			/* of its loss in the total */
-	int			n_candidate;	/* item features of the candidate, 0: none */
-	int			candidate[NN_MAX_FEATURES]; /* indices into the item group */
+	int			n_candidate;	/* features of the candidate, 0: none */
+	int			candidate[NN_MAX_FEATURES]; /* see nn_candidate_feature */
 	int			candidate_dim;	/* C: width of the candidate's projection */
 	int			n_hidden;
 	int			hidden[NN_MAX_LAYERS];
@@ -150,6 +150,19 @@ typedef struct nn_config
 	int			E, Pg, Pa, U, Q, W, R;
 	int			head_width;		/* X */
 } nn_config;
+
+/*
+ * A candidate is described by item features, by their indices, and behind them
+ * by things of its own: indices of that group, beyond NN_MAX_FEATURES.
+ */
+#define NN_IS_THING(candidate)	((candidate) >= NN_MAX_FEATURES)
+
+static inline const nn_feature *
+nn_candidate_feature(const nn_config *config, int candidate)
+{
+	return NN_IS_THING(candidate) ? &config->feature[NN_THING][candidate - NN_MAX_FEATURES] :
+		&config->feature[NN_ITEM][candidate];
+}
 
 /*
  * Parse a configuration: the JSON object of a golden case and of a stored

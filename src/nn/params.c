@@ -309,7 +309,8 @@ fill_product(const nn_config *config, const nn_layout *layout, const nn_task *ta
 
 	nn_group_fields(config, layout, NN_ITEM, NN_USE_BOTH, &event);
 	nn_candidate_fields(config, layout, task, &candidate);
-	for (int k = 0; k < task->n_candidate; k++)
+	/* things come last; they are in no event, and begin at 0 */
+	for (int k = 0; k < task->n_candidate && !NN_IS_THING(task->candidate[k]); k++)
 		for (int i = 0; i < config->feature[NN_ITEM][task->candidate[k]].dim; i++)
 			for (int j = 0; j < H; j++)
 				product[(size_t) (candidate.at[k] + i) * config->R + j] =

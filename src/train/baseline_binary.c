@@ -166,7 +166,7 @@ sample_counts(const Dataset *data, const Past *past, int t, const Moment *moment
 	const User *user = &data->users[moment->user];
 	const EventTable *events = data->events;
 	int			types = Min(data->set->types - ID_FIRST, MAX_TYPES);
-	int			same = Min(n_candidate, MAX_SAME);
+	int			same = 0;
 	double		n = (double) (moment->end - user->start);
 	int			at = 0;
 
@@ -202,6 +202,8 @@ sample_counts(const Dataset *data, const Past *past, int t, const Moment *moment
 		x[at++] = times > 0;
 		x[at++] = log1p(times);
 	}
+	while (same < Min(n_candidate, MAX_SAME) && !NN_IS_THING(candidate[same]))
+		same++;
 	for (int f = 0; f < same; f++)
 	{
 		int32		id = first_id(&rows->candidate[f], row);
@@ -317,7 +319,7 @@ binary_baselines(const Dataset *data, const Moments *moments, int t, Judged *jud
 	job_begin();
 	n_candidate = task_candidate(data->model, data->set, &data->model->task[t], candidate);
 	job_commit();
-	past = past_make(data, moments, t, n_candidate > 0 ? data->set->f[NN_ITEM][candidate[0]].vocab : 0);
+	past = past_make(data, moments, t, n_candidate > 0 ? candidate_feature(data->set, candidate[0])->vocab : 0);
 
 	for (int64 m = 0; m < moments->n; m++)
 	{

@@ -382,10 +382,12 @@ push_rows(Batches *batches, int t, const Moment *moment, int view)
 			PUSH(batches->context, &s->features, float, rows->features[row * task->features + f]);
 		for (int k = 0; k < task->n_candidate; k++)
 		{
-			const nn_ids *ids = &batches->data->catalogue.feature[task->candidate[k]];
-
 			if (item >= 0)
+			{
+				const nn_ids *ids = &batches->data->catalogue.feature[task->candidate[k]];
+
 				push_candidate(batches, s, k, ids->values, ids->offsets, item);
+			}
 			else
 				push_candidate(batches, s, k, rows->candidate[k].values, rows->candidate[k].offsets, row);
 		}
@@ -454,7 +456,7 @@ samples_finish(Batches *batches, Columns *columns, bool has_log_q, bool places)
 		for (int k = 0; k < task->n_candidate; k++)
 		{
 			out->candidate[k].values = (const int32 *) s->candidate[k].data;
-			if (batches->config->feature[NN_ITEM][task->candidate[k]].multi)
+			if (nn_candidate_feature(batches->config, task->candidate[k])->multi)
 				out->candidate[k].offsets = (const int64 *) s->candidate_offsets[k].data;
 		}
 		if (task->kind != NN_NEXT_ITEM)

@@ -201,6 +201,10 @@ count_vocabularies(Estimate *e)
 			const char *column = quote_identifier(feature->name);
 			double		n;
 
+			for (int t = 0; g == NN_THING && t < e->model->n_tasks; t++)
+				for (int i = 0; i < e->model->task[t].options.n_things; i++)
+					if (strcmp(e->model->task[t].options.things[i], feature->name) == 0)
+						relation = e->model->task[t].samples;
 			if (feature->encoding == ENCODE_BANDS)
 				feature->vocab = ID_FIRST + feature->bands;
 			if (feature->encoding != ENCODE_ID)
@@ -217,7 +221,7 @@ count_vocabularies(Estimate *e)
 						   " HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) " INT64_FORMAT ") y",
 						   feature->words[0] != '\0' ? psprintf("pg_catalog.unnest(%s)", words_sql(feature->words, column)) :
 						   feature->multi ? psprintf("pg_catalog.unnest(%s)", column) : column, relation,
-						   feature->source == FROM_EVENTS ? feature->min_count : 1), &n, 1);
+						   feature->source == FROM_EVENTS || g == NN_THING ? feature->min_count : 1), &n, 1);
 			feature->vocab = ID_FIRST + (int64) n;
 			if (g == NN_PROPERTY && f == 0 && n < 2)
 				estimate_warn(e, psprintf("\"%s\" has one value only: it says nothing", feature->name));

@@ -70,6 +70,10 @@ append_about(StringInfo about, StringInfo columns, StringInfo events, const Esti
 		candidate[n++] = 0;
 	else
 		n = task_candidate(e->model, e->set, task, candidate);
+
+	/* a thing is in no event */
+	while (n > 0 && NN_IS_THING(candidate[n - 1]))
+		n--;
 	appendStringInfoString(about, "true");
 	for (int k = 0; k < n; k++)
 	{

@@ -93,7 +93,7 @@ about_candidate(const Dataset *data, int t, const nn_task *task, int64 row, int6
 	if (rows->item[row] >= 0)
 		return data->events->item[event] == rows->item[row];
 	for (int k = 0; k < task->n_candidate; k++)
-		if (!same_ids(&rows->candidate[k], row, &data->events->feature[0][task->candidate[k]], event))
+		if (NN_IS_THING(task->candidate[k]) || !same_ids(&rows->candidate[k], row, &data->events->feature[0][task->candidate[k]], event))
 			return false;
 	return true;
 }

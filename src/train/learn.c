@@ -543,6 +543,7 @@ learn_features(Build *build)
 		{
 			learn_rows(build, learner, build->samples[t], NN_ITEM, false);
 			learn_rows(build, learner, build->samples[t], NN_CONTEXT, false);
+			learn_rows(build, learner, build->samples[t], NN_THING, false);
 		}
 	if (build->profile)
 		learn_rows(build, learner, build->profile, NN_PROFILE, true);
@@ -550,7 +551,7 @@ learn_features(Build *build)
 	/* the order matters: types before activity, items before what shares their tables */
 	for (int g = 0; g < NN_GROUPS; g++)
 	{
-		static const nn_group order[NN_GROUPS] = {NN_ITEM, NN_PROPERTY, NN_PROFILE, NN_CONTEXT};
+		static const nn_group order[NN_GROUPS] = {NN_ITEM, NN_PROPERTY, NN_PROFILE, NN_CONTEXT, NN_THING};
 
 		for (int f = 0; f < set->n[order[g]]; f++)
 			finish_feature(build, learner, order[g], f);

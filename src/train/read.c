@@ -511,7 +511,7 @@ read_samples(Build *build, int t)
 		append_once(&sql, &names, model->relations.item_key);
 	for (int g = 0; g < NN_GROUPS; g++)
 		for (int f = 0; f < set->n[g]; f++)
-			if ((g == NN_ITEM || g == NN_CONTEXT) && set->f[g][f].encoding != ENCODE_FIXED &&
+			if ((g == NN_ITEM || g == NN_CONTEXT || g == NN_THING) && set->f[g][f].encoding != ENCODE_FIXED &&
 				get_attnum(relation, set->f[g][f].name) > 0)
 				append_once(&sql, &names, set->f[g][f].name);
 

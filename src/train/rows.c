@@ -96,7 +96,7 @@ open_samples(Build *build, int t, SampleWriter *writer)
 	writer->raw_features = column_add(build->store, sizeof(float), NULL);
 	for (int k = 0; k < build->n_candidate[t]; k++)
 		writer->candidate[k] = id_writer(data, &rows->candidate[k],
-										 data->set->f[NN_ITEM][build->candidate[t][k]].multi);
+										 candidate_feature(data->set, build->candidate[t][k])->multi);
 	for (int f = 0; build->samples[t] && f < data->set->n[NN_CONTEXT]; f++)
 		if (build->samples[t]->feature[NN_CONTEXT][f] >= 0)
 			writer->context[f] = id_writer(data, &rows->context[f], data->set->f[NN_CONTEXT][f].multi);
@@ -179,11 +179,18 @@ write_candidate(Build *build, int t, SampleWriter *writer, const RawRows *raw, i
 	for (int k = 0; k < build->n_candidate[t]; k++)
 	{
 		int			f = build->candidate[t][k];
-		const Feature *feature = &data->set->f[NN_ITEM][f];
-		const nn_ids *ids = &data->catalogue.feature[f];
+		const Feature *feature = candidate_feature(data->set, f);
+		const nn_ids *ids;
 		const Cell *cells = NULL;
 		int			n = 0;
 
+		if (NN_IS_THING(f))
+		{
+			n = raw_cells(raw, raw->feature[NN_THING][f - NN_MAX_FEATURES], row, &cells);
+			write_cells(&writer->candidate[k], feature, cells, n);
+			continue;
+		}
+		ids = &data->catalogue.feature[f];
 		if (raw != NULL && raw->feature[NN_ITEM][f] >= 0)
 		{
 			n = raw_cells(raw, raw->feature[NN_ITEM][f], row, &cells);

@@ -362,8 +362,11 @@ sample_loss(const naive *n, int t, int s, const double *r, int row, naive_out *o
 
 		for (int k = 0; k < task->n_candidate; k++)
 		{
-			embed(n, n->layout->table[NN_ITEM][task->candidate[k]], &samples->candidate[k], s, e + in);
-			in += config->feature[NN_ITEM][task->candidate[k]].dim;
+			int			c = task->candidate[k];
+			nn_group	g = c < NN_MAX_FEATURES ? NN_ITEM : NN_THING;
+
+			embed(n, n->layout->table[g][c % NN_MAX_FEATURES], &samples->candidate[k], s, e + in);
+			in += config->feature[g][c % NN_MAX_FEATURES].dim;
 		}
 		dense(n, tensors->candidate_weight, tensors->candidate_bias, e, x + at);
 		at += task->candidate_dim;

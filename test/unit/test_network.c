@@ -183,7 +183,7 @@ random_samples(const nn_config *config, int t, int n, int views, int flags, nn_s
 	samples->position = task->position > 0 ? position : NULL;
 	samples->group = task->pairwise > 0 ? group : NULL;
 	for (int k = 0; k < task->n_candidate; k++)
-		samples->candidate[k] = random_ids(&config->feature[NN_ITEM][task->candidate[k]], n);
+		samples->candidate[k] = random_ids(nn_candidate_feature(config, task->candidate[k]), n);
 	if (task->kind == NN_NEXT_ITEM)
 		random_next(config, task, flags, samples);
 }
@@ -444,6 +444,10 @@ test_against_naive(void)
 				  2, SINGLE, NULL);
 	against_naive("pairs within pages, biases of places",
 				  "{" SIZES ", " ITEMS ", " TIME ", " PLACES "}", 2, PAGES, NULL);
+	against_naive("things beside items and alone",
+				  "{" SIZES ", " ITEMS_SUM ", \"thing\": [{\"name\": \"icon\", \"vocab\": 5, \"dim\": 3}, {\"name\": \"text\", \"vocab\": 6, \"dim\": 2, \"multi\": true}],"
+				  " \"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"tag\"], \"things\": [\"text\", \"icon\"], \"candidate_dim\": 4, \"hidden\": [5], \"product\": true},"
+				  " {\"name\": \"follow\", \"kind\": \"binary\", \"things\": [\"icon\"], \"candidate_dim\": 3}]}", 4, 0, NULL);
 	against_naive("single samples make no pairs", "{" SIZES ", " ITEMS ", " PLACES "}", 2, SINGLE, NULL);
 	against_naive("one sequence", "{" SIZES ", " ITEMS ", " PROPERTIES ", " TASKS "}", 1, 0, NULL);
 	against_naive("the last state, views that are prefixes",
@@ -881,6 +885,8 @@ test_bad_configs(void)
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"candidate\": [\"id\"]}]}", "lacks \"candidate_dim\""},
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"weight\": -1}]}", "not negative"},
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\"}, {\"name\": \"t\", \"kind\": \"binary\"}]}", "two tasks"},
+		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"things\": [\"id\"], \"candidate_dim\": 2}]}", "names no thing feature"},
+		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"things\": [\"x\"], \"candidate\": [\"id\"], \"candidate_dim\": 2}]}", "must come before \"things\""},
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"multiclass\", \"classes\": 2, \"position\": 3}]}", "takes no \"position\""},
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"next_item\", \"pairwise\": 0.5}]}", "takes no \"position\" or \"pairwise\""},
 		{"{" SIZES ", " ITEMS ", \"tasks\": [{\"name\": \"t\", \"kind\": \"binary\", \"pairwise\": 1.5}]}", "at most 1"},
@@ -974,8 +980,8 @@ test_choice(void)
 	ok(nn_kernels_use("auto") && strcmp(nn_kernels_name(), kernels[1]) == 0, "the best are the default");
 }
 
-#define PER_KERNEL 280
-#define OTHERS 94
+#define PER_KERNEL 289
+#define OTHERS 96
 
 int
 main(void)

@@ -18,6 +18,8 @@
 #define ITEMS	"\"item\": [{\"name\": \"id\", \"vocab\": 90, \"dim\": 33, \"multi\": false}," \
 	" {\"name\": \"tag\", \"vocab\": 30, \"dim\": 9, \"multi\": true}, {\"name\": \"kind\", \"vocab\": 7, \"dim\": 5, \"multi\": false}]"
 
+#define THINGS "\"thing\": [{\"name\": \"icon\", \"vocab\": 7, \"dim\": 5}, {\"name\": \"text\", \"vocab\": 9, \"dim\": 4, \"multi\": true}]"
+
 static const struct
 {
 	const char *name;
@@ -29,6 +31,8 @@ static const struct
 	{"a product term, one matrix", "\"kind\": \"binary\", \"candidate\": [\"tag\", \"id\"], \"candidate_dim\": 40, \"hidden\": [29, 37], \"product\": true"},
 	{"a product term, two matrices, numbers", "\"kind\": \"binary\", \"candidate\": [\"id\", \"kind\", \"tag\"], \"candidate_dim\": 2, \"hidden\": [50], \"features\": 3, \"product\": true"},
 	{"a product term, no hidden layer", "\"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 4, \"hidden\": [], \"product\": true"},
+	{"things beside an item", "\"kind\": \"binary\", \"candidate\": [\"tag\"], \"things\": [\"text\", \"icon\"], \"candidate_dim\": 6, \"hidden\": [20], \"product\": true"},
+	{"a thing alone, numbers", "\"kind\": \"binary\", \"things\": [\"icon\"], \"candidate_dim\": 3, \"hidden\": [9, 5], \"features\": 2"},
 	{"numbers alone", "\"kind\": \"binary\", \"features\": 2, \"hidden\": [17, 6]"},
 	{"no hidden layer", "\"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 4, \"features\": 2, \"hidden\": []"},
 	{"the user alone", "\"kind\": \"binary\", \"hidden\": [6]"},
@@ -102,7 +106,7 @@ test_case(const char *name, const char *experts, const char *task)
 	nn_samples	samples = {.n = SAMPLES,.view = view,.features = features};
 	nn_scorer	scorer;
 	nn_arena	arena = {0};
-	nn_ids		item[3];
+	nn_ids		item[2 * NN_MAX_FEATURES];
 	float	   *param,
 			   *vector,
 			   *user,
@@ -118,7 +122,7 @@ test_case(const char *name, const char *experts, const char *task)
 				apart = 0,
 				size = 0;
 
-	snprintf(json, sizeof(json), "{\"hidden\": 23, \"attention\": [8, 6], %s" ITEMS ", \"tasks\": [{\"name\": \"t\", %s}]}",
+	snprintf(json, sizeof(json), "{\"hidden\": 23, \"attention\": [8, 6], %s" ITEMS ", " THINGS ", \"tasks\": [{\"name\": \"t\", %s}]}",
 			 experts, task);
 	ok(nn_config_parse(&config, json, strlen(json), message, sizeof(message)) == NN_OK &&
 	   nn_layout_make(&layout, &config) == NN_OK, "%s", name);
@@ -134,6 +138,8 @@ test_case(const char *name, const char *experts, const char *task)
 		features[i] = (float) nn_random_normal(&seed);
 	for (int f = 0; f < 3; f++)
 		item[f] = random_ids(&config.feature[NN_ITEM][f]);
+	for (int f = 0; f < 2; f++)
+		item[NN_MAX_FEATURES + f] = random_ids(&config.feature[NN_THING][f]);
 	for (int k = 0; k < config.task[0].n_candidate; k++)
 		samples.candidate[k] = item[config.task[0].candidate[k]];
 	forward(&run, &samples, vector, logit);
@@ -180,7 +186,7 @@ main(void)
 	const char *kernels[NN_MAX_KERNELS];
 	int			n = nn_kernels_available(kernels);
 
-	plan((n - 1) * 2 * (6 * CASES + 2 * 7));
+	plan((n - 1) * 2 * (6 * CASES + 2 * 9));
 	for (int k = 1; k < n; k++)
 	{
 		(void) nn_kernels_use(kernels[k]);
