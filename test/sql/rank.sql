@@ -117,8 +117,8 @@ SELECT dupn_add_task('placed', 'order', 'multiclass', 'paged', 'taken', options 
 \echo :SQLSTATE
 SELECT dupn_add_task('unplaced', 'order', 'rank', 'paged', 'taken', '{rating,popular}', '{"time_column": "shown_at"}');
 SELECT dupn_add_task('placed', 'order', 'rank', 'paged', 'taken', '{rating,popular}', '{"time_column": "shown_at", "position_column": "place"}');
-CALL dupn_run('unplaced');
-CALL dupn_run('placed');
+CALL dupn_run('unplaced', 'train', '{"decay": 1}');
+CALL dupn_run('placed', 'train', '{"decay": 1}');
 SELECT sum(weight) FILTER (WHERE feature = 'popular' AND model = 'placed') < 0.7 * sum(weight) FILTER (WHERE feature = 'popular' AND model = 'unplaced') AS explained,
 	sum(weight) FILTER (WHERE feature = 'rating' AND model = 'placed') > 0.8 * sum(weight) FILTER (WHERE feature = 'rating' AND model = 'unplaced') AS kept
 	FROM (VALUES ('placed'), ('unplaced')) m(model), generate_series(1, 60) u, dupn_rank_weights('order', dupn_user_vector(u, model));
