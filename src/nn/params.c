@@ -295,7 +295,8 @@ fill_orthogonal(float *q, int H, uint64_t *state)
  * with W_g the candidate rows g of lstm.weight_item, a state is at first about a
  * fourth (the input and the output gate are half open) of a sum of W_g e_s over
  * events s, and W_g^T W_g about a multiple of 1.  So 4 W_g^T r . e begins as a count of
- * likenesses between candidate and events, and learns from there.
+ * likenesses between candidate and events, and learns from there.  Of the experts'
+ * outputs nothing like that is known: behind them it begins as 0.
  */
 static void
 fill_product(const nn_config *config, const nn_layout *layout, const nn_task *task, float *product,
@@ -335,7 +336,7 @@ init_task(const nn_config *config, const nn_layout *layout, int t, float *param,
 	}
 	if (task->n_candidate > 0)
 		fill_weight(layout, tensors->candidate_weight, param, state);
-	if (task->product)
+	if (task->product && config->experts == 0)
 		fill_product(config, layout, task, param + layout->tensor[tensors->product_weight].offset, param);
 	for (int k = 0; k < task->n_hidden; k++)
 		fill_weight(layout, tensors->hidden_weight[k], param, state);

@@ -803,6 +803,16 @@ test_init(void)
 			worst = worse(worst, fabs(param[layout.tensor[layout.task[0].product_weight].offset + i * config.R + j] - want));
 		}
 	is_close(worst, 0.0, 0.0, "the product term starts with what the LSTM made of items");
+
+	/* behind experts that are narrower than a state */
+	set_up("{" SIZES ", \"experts\": 2, \"expert_dim\": 3, " ITEMS ", \"tasks\": [{\"name\": \"click\", \"kind\": \"binary\", \"candidate\": [\"id\"], \"candidate_dim\": 4, \"product\": true}]}");
+	nn_init(&config, &layout, param, 5, NULL, scratch);
+	worst = 0.0;
+	for (size_t i = 0; i < (size_t) config.feature[NN_ITEM][0].dim * 3; i++)
+		worst = worse(worst, fabs(param[layout.tensor[layout.task[0].product_weight].offset + i]));
+	for (int i = 0; i < config.feature[NN_ITEM][0].dim; i++)
+		worst = worse(worst, fabs(param[layout.tensor[layout.task[0].product_bias].offset + i]));
+	is_close(worst, 0.0, 0.0, "the product term behind experts starts at 0");
 }
 
 /* Centred biases leave what has a place as it was. */
@@ -981,7 +991,7 @@ test_choice(void)
 }
 
 #define PER_KERNEL 289
-#define OTHERS 96
+#define OTHERS 97
 
 int
 main(void)
