@@ -279,6 +279,7 @@ find_classes(Build *build, int t, Levels *levels)
 			{
 				cells[n] = entry->cell;
 				classes[n++] = c;
+				break;
 			}
 	vocabulary_index(&levels->vocabulary, cells, n, 0, build->data->context);
 	ids = unconstify(int32 *, levels->vocabulary.ids);

@@ -279,8 +279,8 @@ feature_baselines(const ModelTask *task, const SampleRows *rows, Judged *judged)
 {
 	int			F = task->n_features;
 
-	/* the first of them, and the regression */
-	for (int f = 0; f < F && judged->n_results < MAX_RESULTS - 1; f++)
+	/* the first of them, beside the regression and the task alone */
+	for (int f = 0; f < F && judged->n_results < MAX_RESULTS - 2; f++)
 	{
 		Results    *alone = add_results(judged, psprintf("feature %s", task->features[f]));
 
