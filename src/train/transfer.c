@@ -153,16 +153,17 @@ transfer_freeze(const Transfer *transfer, const nn_config *config, nn_layout *la
 	if (transfer->mode != TRAIN_HEAD)
 		return;
 	for (int i = 0; i < layout->n; i++)
-	{
 		layout->tensor[i].frozen = true;
-		for (int t = 0; t < config->n_task; t++)
-		{
-			char		prefix[NN_MAX_NAME + 8];
-			int			length = snprintf(prefix, sizeof(prefix), "task.%s.", config->task[t].name);
 
-			if (transfer->learns[t] && strncmp(layout->tensor[i].name, prefix, length) == 0)
-				layout->tensor[i].frozen = false;
-		}
+	/* by where they are: the name of one task may begin as that of another does */
+	for (int t = 0; t < config->n_task; t++)
+	{
+		int			own[sizeof(nn_task_tensors) / sizeof(int)];
+
+		memcpy(own, &layout->task[t], sizeof(own));
+		for (int k = 0; transfer->learns[t] && k < lengthof(own); k++)
+			if (own[k] >= 0)
+				layout->tensor[own[k]].frozen = false;
 	}
 }
 
@@ -245,7 +246,8 @@ compute_stretches(Heads *heads, int splits, const char *phase, double begin, dou
 		TimestampTz *now;
 		nn_batch   *batch;
 
-		for (next = first; next < n && events < NN_BATCH_EVENTS; next++)
+		/* views of users without events take room, too */
+		for (next = first; next < n && events + views < NN_BATCH_EVENTS; next++)
 		{
 			events += batches_stretch_events(heads->batches, &course_stretches(course, &n)[next]);
 			views += course_stretches(course, &n)[next].n;
