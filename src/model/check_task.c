@@ -511,6 +511,12 @@ task_check(const Model *model, const FeatureSet *set, const ModelTask *task)
 	/* of what is drawn nothing is known but what the catalogue says */
 	if (task->options.negatives > 0)
 		refuse_features(task);
+	if (task->options.negatives > 0 && task->options.position_column != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"position_column\" cannot be given with \"negatives\""),
+				 errdetail("Drawn items were shown nowhere, so a place alone would tell what was taken."),
+				 errhint("Leave out one of the two.")));
 	if (task->samples != NULL)
 	{
 		if (task->label != NULL)

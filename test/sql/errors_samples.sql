@@ -61,6 +61,7 @@ SELECT try('binary', '{"negatives": 1}', label => 'label', samples => 'samples')
 SELECT try('binary', '{"negatives": 1, "where": {"action": "buy"}}', samples => 'samples');
 SELECT try('binary', '{"negatives": 1}', samples => 'samples', features => '{score}');
 SELECT try('binary', '{"negatives": 1}', samples => 'keyless');
+SELECT try('binary', '{"negatives": 1, "position_column": "score"}', label => 'label', samples => 'samples');
 SELECT try('rank', '{"negatives": 1}', label => 'label', samples => 'samples', features => '{score}');
 SELECT try('multiclass', '{"negatives": 1}', label => 'price');
 
