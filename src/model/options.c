@@ -191,7 +191,7 @@ static const Option evaluate_table[] = {
 	{"other_version", OPTION_INT, "the version that it is compared with", AT(other_version), 0, 0, INT_MAX},
 	{"since", OPTION_TIME, "samples at this moment or later are judged; without it, those that the version was not trained on", AT(since)},
 	{"until", OPTION_TIME, "samples before this moment are judged", AT(until)},
-	{"tasks", OPTION_NAMES, "tasks that are judged, without it all", AT(tasks), -1, .max_entries = NN_MAX_TASKS, .count = offsetof(EvaluateOptions, n_tasks)},
+	{"tasks", OPTION_NAMES, "tasks that are judged, without it all", AT(tasks), -1, .min_entries = 1, .max_entries = NN_MAX_TASKS, .count = offsetof(EvaluateOptions, n_tasks)},
 	{"events", OPTION_TABLE, "a relation with the columns of the model's events that is read instead", AT(events)},
 	{"samples", OPTION_OBJECT, "relations that are read instead of tasks' samples: {task: relation}", AT(samples)},
 	{"users", OPTION_FLAG, "all users, or those that training reports: not the half that decides early stopping", AT(reported), false, .word = {"all", "reported"}},

@@ -112,6 +112,7 @@ pair_moment(const SampleKey *x, int64 a, int64 a_end, const SampleKey *y, int64 
 {
 	for (int64 i = a; i < a_end; i++)
 	{
+		job_check();
 		other[i] = PENDING;
 		for (int64 j = b; x[i].item != CELL_NULL && j < b_end && other[i] == PENDING; j++)
 			if (!taken[j] && y[j].item == x[i].item)
@@ -150,7 +151,6 @@ pair_samples(const SampleKey *x, int64 nx, const SampleKey *y, int64 ny)
 			;
 		pair_moment(x, a, a_end, y, b, b_end, other, taken);
 		b = b_end;
-		job_check();
 	}
 	pfree(taken);
 	return other;

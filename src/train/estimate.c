@@ -165,7 +165,6 @@ count_events(Estimate *e)
 		add_row(e, "items", e->items, "items", NULL);
 }
 
-/* Values of a column that are seen often enough to have an id of their own. */
 /* Columns whose vectors come from a table are as wide as these. */
 static void
 find_widths(Estimate *e)
@@ -187,6 +186,7 @@ find_widths(Estimate *e)
 		}
 }
 
+/* Values of a column that are seen often enough to have an id of their own. */
 static void
 count_vocabularies(Estimate *e)
 {

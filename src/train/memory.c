@@ -249,7 +249,7 @@ find_own(MemoryTerms *terms, const User *user, int64 first)
 
 	terms->n_own = 0;
 	item_table_events(data, &terms->rule, user, &begin, &end);
-	for (int64 b = first; b < end; b++)
+	for (int64 b = Max(first, begin); b < end; b++)
 	{
 		double		weight = 1;
 		int			distance = 0;

@@ -11,7 +11,6 @@
 
 #include "utils/memutils.h"
 
-
 void
 softmax_gather(Softmax *softmax, Columns *columns)
 {
