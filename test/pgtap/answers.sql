@@ -34,7 +34,7 @@ ANALYZE;
 SELECT dupn_create_model('shop', events => 'events', user_column => 'user_id', time_column => 'occurred_at',
 	item_columns => '{item_id,category,tags}', behavior_columns => '{action}', catalog => 'products', catalog_key => 'id',
 	profile => 'customers', profile_key => 'id', profile_columns => '{age}', context_columns => '{query}',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 20, "epochs": 2, "min_count": 1,
+	options => '{"hidden": 8, "attention": [16, 8], "max_events": 20, "epochs": 2, "min_count": 1,
 		"encodings": {"query": {"table": "category"}}}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('shop', 'next', 'next_item') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('shop', 'click', 'binary', samples => 'impressions', label => 'clicked',
