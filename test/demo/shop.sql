@@ -63,3 +63,29 @@ FROM dupn_recommend(:u, k => 8) r JOIN shop.products p ON p.id = r.item::bigint 
 SELECT p.id, p.name, p.price, round(dupn_score('click', u.v, p)::numeric, 4) AS click
 FROM shop.products p, (SELECT dupn_user_vector(:u, context => '{"query_category": 7}') AS v OFFSET 0) u
 WHERE p.category_id = 7 ORDER BY dupn_score('click', u.v, p) DESC LIMIT 5;
+
+\echo '-- why?  What the score of the first would be without each behaviour'
+SELECT p.id AS first FROM shop.products p WHERE p.category_id = 7
+ORDER BY dupn_score('click', (SELECT dupn_user_vector(:u, context => '{"query_category": 7}')), p) DESC LIMIT 1 \gset
+SELECT occurred_at, item, behavior, round(influence::numeric, 4) AS influence
+FROM dupn_influence('click', :u, :first, context => '{"query_category": 7}') ORDER BY abs(influence) DESC LIMIT 5;
+
+\echo '-- another task for the trained model: ranking by numbers that were logged with each impression.  All tasks go on from version 1'
+SELECT dupn_add_task('shop', 'search', 'rank', samples => 'shop.impressions', label => 'clicked', features => '{sales,rating,ctr}',
+	options => '{"time_column": "shown_at", "position_column": "position", "hidden": [16]}') \g /dev/null
+\timing on
+CALL dupn_run('shop', 'train', '{"mode": "finetune", "tasks": ["search"], "epochs": 1}');
+\timing off
+
+\echo '-- what do they count for this user?'
+SELECT feature, round(weight::numeric, 3) AS weight FROM dupn_rank_weights('search', dupn_user_vector(:u));
+
+\echo '-- a day later, was it better to go on?  Both versions on what neither of them has seen'
+CALL shop.simulate_day();
+RESET search_path;
+\timing on
+CALL dupn_run('shop', 'compare', '{"version": 2, "other_version": 1}');
+\timing off
+SELECT task, metric, round(value::numeric, 4) AS version_2, round(other_value::numeric, 4) AS version_1,
+	round(difference_low::numeric, 4) AS difference_low, round(difference_high::numeric, 4) AS difference_high, verdict
+FROM dupn_comparisons WHERE model = 'shop' AND slice = 'all' AND metric IN ('hr@10', 'auc', 'accuracy') ORDER BY task;
