@@ -74,7 +74,7 @@ FROM dupn_influence('click', :u, :first, context => '{"query_category": 7}') ORD
 SELECT dupn_add_task('shop', 'search', 'rank', samples => 'shop.impressions', label => 'clicked', features => '{sales,rating,ctr}',
 	options => '{"time_column": "shown_at", "position_column": "position", "hidden": [16]}') \g /dev/null
 \timing on
-CALL dupn_run('shop', 'train', '{"mode": "finetune", "tasks": ["search"], "epochs": 1}');
+CALL dupn_run('shop', 'train', '{"mode": "finetune", "tasks": ["search"]}');
 \timing off
 
 \echo '-- what do they count for this user?'
