@@ -342,9 +342,11 @@ typedef struct ImagePiece
 	const void *data;
 } ImagePiece;
 
+#define IMAGE_PART_BYTES	((size_t) 4 << 20)
+
 /*
  * Store an image as rows of _dupn.weight under (model, version) in parts of
- * 4 MB, each committed in its own transaction, and fill in bytes, parts and
+ * that size, each committed in its own transaction, and fill in bytes, parts and
  * fingerprint of its _dupn.version row.  For jobs: manages transactions.  check
  * is called between the parts, with and without a transaction.
  */

@@ -20,8 +20,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#define PART_BYTES	((size_t) 4 << 20)
-
 /* The bytes of an image in file order: its header, then its pieces. */
 typedef struct Source
 {
@@ -83,7 +81,7 @@ source_fingerprint(Source *source, char *buffer, int32 *checksum, void (*check) 
 
 	INIT_CRC32C(crc);
 	source_rewind(source);
-	while ((bytes = source_read(source, buffer, PART_BYTES)) > 0)
+	while ((bytes = source_read(source, buffer, IMAGE_PART_BYTES)) > 0)
 	{
 		fingerprint_add(digest, buffer, bytes);
 		COMP_CRC32C(crc, buffer, bytes);
@@ -134,7 +132,7 @@ store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, i
 {
 	MemoryContext context = CurrentMemoryContext;
 	nn_file_tensor *tensor = palloc(sizeof(nn_file_tensor) * Max(n, 1));
-	bytea	   *part = palloc(VARHDRSZ + PART_BYTES);
+	bytea	   *part = palloc(VARHDRSZ + IMAGE_PART_BYTES);
 	Source		source = {.pieces = pieces, .n = n};
 	char	   *header;
 	size_t		bytes;
@@ -152,7 +150,7 @@ store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, i
 		pieces[i].tensor = tensor[i];
 
 	source_rewind(&source);
-	while ((bytes = source_read(&source, VARDATA(part), PART_BYTES)) > 0)
+	while ((bytes = source_read(&source, VARDATA(part), IMAGE_PART_BYTES)) > 0)
 	{
 		Oid			types[] = {INT4OID, INT4OID, INT4OID, BYTEAOID};
 		Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version),

@@ -649,7 +649,8 @@ add_cost(Estimate *e)
 	entries = memory_entries(e, config);
 	kept += entries * (sizeof(int32) + sizeof(float));
 	pairs = pair_bytes(e);
-	needed = PROCESS_BYTES + items + kept + Max(raw, network + pairs);
+	/* baselines are gone when the version is stored */
+	needed = PROCESS_BYTES + items + kept + Max(raw, network + Max(pairs, (double) IMAGE_PART_BYTES));
 	add_row(e, "memory",
 			three_digits((Min(needed, Max(limit_kb * 1024.0, PROCESS_BYTES + items + network)) +
 						  (options->workers - 1) * (PROCESS_BYTES + sizeof(float) * layout->floats)) /

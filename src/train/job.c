@@ -256,9 +256,9 @@ void
 job_check(void)
 {
 	CHECK_FOR_INTERRUPTS();
+	job_memory();				/* each time: what is soon over counts as well */
 	if (!check_is_due())
 		return;
-	job_memory();
 	if (!PostmasterIsAlive())
 		proc_exit(1);
 	team_look();

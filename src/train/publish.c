@@ -255,6 +255,9 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	};
 
 	job_progress("storing", 0.97, 0, trainer_ratios_json(trainer));
+
+	/* before the pieces point to columns, which may move to files */
+	(void) column_memory_reserve(trainer->data->memory, IMAGE_PART_BYTES);
 	collect_pieces(trainer, &pieces);
 	metadata = make_metadata(trainer);
 	version = version_create(model->id, trainer->job->id, model->options.seed,
