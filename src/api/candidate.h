@@ -12,10 +12,10 @@
 
 #include "executor/executor.h"
 
-/* Ids of item features of one item, as the network takes them. */
 /* Item features, and behind them things: places as in nn_task.candidate. */
 #define CANDIDATE_FEATURES	(2 * NN_MAX_FEATURES)
 
+/* Ids of a candidate, as the network takes them. */
 typedef struct Candidate
 {
 	nn_ids		ids[CANDIDATE_FEATURES];	/* per item feature; only the wanted ones are set */
