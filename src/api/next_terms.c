@@ -92,15 +92,18 @@ next_terms_add(const NextTerms *terms, NextPlace *place, int64 first, int n, flo
 	const Neighbours *neighbours = terms->neighbours;
 	float		sum[NEXT_BLOCK];
 
-	for (; place->repeat < terms->n_repeat && terms->repeat[place->repeat].item < first + n; place->repeat++)
-		score[terms->repeat[place->repeat].item - first] += terms->repeat[place->repeat].term;
-	if (terms->n_memory == 0)
-		return;
 	memset(sum, 0, sizeof(float) * n);
 	for (int i = 0; i < terms->n_memory; i++)
 		for (MemoryRow *row = &place->memory[i]; row->at < row->end && neighbours->items[row->at] < first + n; row->at++)
 			sum[neighbours->items[row->at] - first] += row->weight * neighbours->values[row->at];
-	for (int j = 0; j < n; j++)
+	for (; place->repeat < terms->n_repeat && terms->repeat[place->repeat].item < first + n; place->repeat++)
+	{
+		const Repeat *repeat = &terms->repeat[place->repeat];
+
+		score[repeat->item - first] += repeat->term;
+		sum[repeat->item - first] = 0;
+	}
+	for (int j = 0; j < n && terms->n_memory > 0; j++)
 		if (sum[j] > 0)
 			score[j] += log1pf(sum[j]);
 }
@@ -108,15 +111,14 @@ next_terms_add(const NextTerms *terms, NextPlace *place, int64 first, int n, flo
 float
 next_terms_of(const NextTerms *terms, int32 item)
 {
-	float		score = 0;
 	float		sum = 0;
 
 	for (int i = 0; i < terms->n_repeat; i++)
 		if (terms->repeat[i].item == item)
-			score += terms->repeat[i].term;
+			return terms->repeat[i].term;
 	for (int i = 0; i < terms->n_memory; i++)
 		for (int64 at = terms->memory[i].at; at < terms->memory[i].end; at++)
 			if (terms->neighbours->items[at] == item)
 				sum += terms->memory[i].weight * terms->neighbours->values[at];
-	return score + log1pf(sum);
+	return log1pf(sum);
 }

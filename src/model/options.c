@@ -68,7 +68,7 @@ static const Option model_table[] = {
 	{"attention", OPTION_INTS, "widths of the attention's two hidden layers", AT(attention), 0, 1, 1024, 2, 2, FIXED, .list = default_attention},
 	{"max_events", OPTION_INT, "events of a user that are looked at, the latest ones", AT(max_events), 100, 1, 1000},
 	{"bidirectional", OPTION_BOOL, "a second recurrent pass from the newest event to the oldest", AT(bidirectional), false},
-	{"item_encoding", OPTION_FLAG, "whether item columns are put side by side, or added up as with a next_item task they are", AT(item_sum), false, .word = {"concat", "sum"}},
+	{"item_encoding", OPTION_FLAG, "whether item columns are put side by side, or added up as they are where next_item is the only task", AT(item_sum), false, .word = {"concat", "sum"}},
 	{"item_dim", OPTION_INT, "width of an added-up item encoding, 0 for the default", AT(item_dim), 0, 0, 1024},
 	{"item_id", OPTION_BOOL, "whether items have embeddings of their own, beside those of their other columns", AT(item_id), true},
 	{"time", OPTION_FLAG, "time as gaps and a recency bias, or as in the paper", AT(time_paper), false, .word = {"gap", "paper"}},
@@ -591,11 +591,17 @@ model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_k
 				 errmsg("option \"expert_dim\" needs \"experts\""),
 				 errhint("Without them tasks take the user vector as it is.")));
 
-	/* added up next_item is better (doc/network.md), but widths of columns are for those side by side */
+	/*
+	 * Added up next_item alone is better, other tasks beside it are worse
+	 * (doc/network.md); widths of columns are for those side by side.
+	 */
 	options->item_encoding_open = !is_given(jsonb, "item_encoding");
-	for (int i = 0; options->item_encoding_open && i < n_kinds; i++)
-		if (kinds[i] == NN_NEXT_ITEM && options->widths == NULL && options->embeddings == NULL)
-			options->item_sum = true;
+	if (options->item_encoding_open && options->widths == NULL && options->embeddings == NULL)
+	{
+		options->item_sum = n_kinds > 0;
+		for (int i = 0; i < n_kinds; i++)
+			options->item_sum &= kinds[i] == NN_NEXT_ITEM;
+	}
 
 	/* the sum of all item columns needs room as the item key alone does */
 	if (options->item_sum && options->item_dim == 0)

@@ -94,7 +94,7 @@ batches_make(const Dataset *data, const Moments *moments, const nn_config *confi
 	{
 		next_item |= config->task[t].kind == NN_NEXT_ITEM;
 		if (config->task[t].memory > 0)
-			batches->memory[t] = memory_terms_make(data, t, context);
+			batches->memory[t] = memory_terms_make(data, t, layout->task[t].repeat_recency >= 0, context);
 	}
 	if (next_item)
 		softmax_make(&batches->softmax, data, context);

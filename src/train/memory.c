@@ -11,6 +11,10 @@
  * or after the target.  In an entry that nothing else made nothing is left.  A
  * version that is judged is judged as it serves, with all it has.
  *
+ * Where there is a repeat term, items of the window have no memory term, here
+ * and in serving: what the user did lately is in S while training looks back
+ * at it, but not on the day after, and the repeat term must not lean on it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "train/memory.h"
@@ -182,6 +186,7 @@ struct MemoryTerms
 	int32	   *touched;
 	int64		n_touched;
 	uint8	   *looked_at;		/* [J] 1: of an event that is looked at */
+	uint8	   *in_window;		/* [J] 1: left to the repeat term; NULL: there is none */
 	Own		   *own;
 	int64		n_own,
 				own_capacity;
@@ -191,7 +196,7 @@ struct MemoryTerms
 };
 
 MemoryTerms *
-memory_terms_make(const Dataset *data, int task, MemoryContext context)
+memory_terms_make(const Dataset *data, int task, bool repeats, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	MemoryTerms *terms = palloc0(sizeof(MemoryTerms));
@@ -204,6 +209,8 @@ memory_terms_make(const Dataset *data, int task, MemoryContext context)
 	terms->sum = palloc0_array_huge(float, n);
 	terms->touched = palloc0_array_huge(int32, n);
 	terms->looked_at = palloc0_array_huge(uint8, n);
+	if (repeats)
+		terms->in_window = palloc0_array_huge(uint8, n);
 	MemoryContextSwitchTo(old);
 	return terms;
 }
@@ -324,7 +331,7 @@ add_row(MemoryTerms *terms, int32 from)
 
 		if (own < terms->n_own && terms->own[own].entry == p)
 			value = without_own(terms, from, p, terms->own[own++].sum);
-		if (value <= 0)
+		if (value <= 0 || (terms->in_window && terms->in_window[item]))
 			continue;
 		if (terms->sum[item] == 0)
 			terms->touched[terms->n_touched++] = item;
@@ -351,6 +358,16 @@ end_lag(MemoryTerms *terms, int lag)
 	terms->n_touched = 0;
 }
 
+static void
+mark_window(MemoryTerms *terms, int64 start, int n, uint8 mark)
+{
+	const int32 *item = terms->data->events->item;
+
+	for (int64 row = start; terms->in_window && row < start + n; row++)
+		if (item[row] >= 0)
+			terms->in_window[item[row]] = mark;
+}
+
 int64
 memory_terms(MemoryTerms *terms, const Moment *moment, int64 start, int n, const MemoryTerm **term)
 {
@@ -367,12 +384,14 @@ memory_terms(MemoryTerms *terms, const Moment *moment, int64 start, int n, const
 		for (int e = 0; e < n_events; e++)
 			terms->looked_at[events[e].item] = 0;
 	}
+	mark_window(terms, start, n, 1);
 	for (int e = 0; e < n_events; e++)
 	{
 		add_row(terms, events[e].item);
 		if (e + 1 == n_events || events[e + 1].lag != events[e].lag)
 			end_lag(terms, events[e].lag);
 	}
+	mark_window(terms, start, n, 0);
 	*term = terms->term;
 	return terms->n;
 }

@@ -23,7 +23,8 @@ typedef struct MemoryTerm
 
 typedef struct MemoryTerms MemoryTerms;
 
-extern MemoryTerms *memory_terms_make(const Dataset *data, int task, MemoryContext context);
+/* repeats: the task has a repeat term, whose items have no memory term. */
+extern MemoryTerms *memory_terms_make(const Dataset *data, int task, bool repeats, MemoryContext context);
 
 /*
  * The terms of a moment whose window is rows [start, start + n) of the events,

@@ -185,7 +185,7 @@ start_memory(const Dataset *data, const Moments *moments, const nn_layout *layou
 	Fit			fit = {.data = data,.task = t,.layout = layout,.param = param};
 	double		gain[LAG_BUCKETS];
 
-	fit.terms = memory_terms_make(data, t, context);
+	fit.terms = memory_terms_make(data, t, layout->task[t].repeat_recency >= 0, context);
 	fit.window = palloc(sizeof(WindowItem) * Max(data->set->max_events, 1));
 	fit.share = palloc0_array_huge(double, n);
 	fit.repeat = palloc0_array_huge(double, n);
