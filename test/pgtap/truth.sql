@@ -12,7 +12,7 @@ SELECT dupn_create_model('shop', events => 'shop.events', user_column => 'user_i
 	item_columns => '{item_id,category_id,brand_id,price}', behavior_columns => '{action,scenario}',
 	catalog => 'shop.products', catalog_key => 'id', timezone => 'UTC',
 	options => '{"hidden": 32, "attention": [16, 8], "max_events": 40, "learning_rate": 3e-3, "decay": 0.8,
-		"dropout": 0.2, "epochs": 4, "min_count": 5, "refit": false}');
+		"dropout": 0.2, "epochs": 8, "stopping": "task", "min_count": 5, "refit": false}');
 SELECT dupn_add_task('shop', 'next', 'next_item');
 SELECT dupn_add_task('shop', 'price_level', 'multiclass', label => 'price', options => '{"levels": 4, "within": "category_id"}');
 SELECT dupn_add_task('shop', 'click', 'binary', samples => 'shop.impressions', label => 'clicked',
