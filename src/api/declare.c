@@ -339,11 +339,10 @@ dupn_add_task(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("model \"%s\" has %d tasks already, which is the most", model->name, NN_MAX_TASKS)));
-	for (int t = 0; t < model->n_tasks; t++)
-		if (strcmp(model->task[t].name, task.name) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("task \"%s\" of model \"%s\" already exists", task.name, model->name)));
+	if (model_find_task(model, task.name) >= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("task \"%s\" of model \"%s\" already exists", task.name, model->name)));
 
 	/* with the task: its samples tell the types of context columns */
 	memcpy(tasks, model->task, sizeof(ModelTask) * model->n_tasks);

@@ -29,16 +29,14 @@ given_version(StringInfo given, FunctionCallInfo fcinfo, int n, const char *name
 static void
 given_time(StringInfo given, FunctionCallInfo fcinfo, int n, const char *name)
 {
-	char		text[MAXDATELEN + 1];
-
 	if (PG_ARGISNULL(n))
 		return;
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" must be a finite time", name)));
-	time_print(PG_GETARG_TIMESTAMPTZ(n), text);
-	appendStringInfo(given, "%s\"%s\": \"%s\"", given->len > 1 ? ", " : "", name, text);
+	appendStringInfo(given, "%s\"%s\": \"%s\"", given->len > 1 ? ", " : "", name,
+					 time_text(PG_GETARG_TIMESTAMPTZ(n)));
 }
 
 /* Enqueue an evaluation: since, until and options are the last three arguments. */

@@ -46,11 +46,8 @@ check_tasks(const Model *model, const ModelImage *image)
 	for (int k = 0; k < image->config.n_task; k++)
 	{
 		const nn_task *task = &image->config.task[k];
-		bool		found = false;
 
-		for (int t = 0; t < model->n_tasks && !found; t++)
-			found = strcmp(model->task[t].name, task->name) == 0;
-		if (!found)
+		if (model_find_task(model, task->name) < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("model \"%s\" has no task \"%s\", which the file has", model->name, task->name),

@@ -72,7 +72,6 @@ bad_syntax(const char *text)
 static void
 read_stamp(const char *at, const char *text, DupnVector *vector)
 {
-	char		printed[MAXDATELEN + 1];
 	char	   *end;
 	long		number[2];
 	uint64		fingerprint = 0;
@@ -108,8 +107,7 @@ read_stamp(const char *at, const char *text, DupnVector *vector)
 	vector->as_of = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(at),
 															ObjectIdGetDatum(InvalidOid),
 															Int32GetDatum(-1)));
-	time_print(vector->as_of, printed);
-	if (strcmp(printed, at) != 0)
+	if (strcmp(time_text(vector->as_of), at) != 0)
 		bad_syntax(text);
 }
 
@@ -158,7 +156,6 @@ PGDLLEXPORT Datum
 dupn_vector_out(PG_FUNCTION_ARGS)
 {
 	DupnVector *vector = PG_GETARG_DUPN_VECTOR(0);
-	char		time[MAXDATELEN + 1];
 	StringInfoData text;
 
 	initStringInfo(&text);
@@ -173,9 +170,8 @@ dupn_vector_out(PG_FUNCTION_ARGS)
 			appendStringInfoChar(&text, ',');
 		appendStringInfoString(&text, number);
 	}
-	time_print(vector->as_of, time);
 	appendStringInfo(&text, "]@%d.%d/%016llx/%s", vector->model_id, vector->version,
-					 (unsigned long long) vector->fingerprint, time);
+					 (unsigned long long) vector->fingerprint, time_text(vector->as_of));
 	PG_RETURN_CSTRING(text.data);
 }
 

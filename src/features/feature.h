@@ -223,7 +223,7 @@ extern int	position_bucket(int64 position);	/* 0 .. 13; -1: a negative one is no
 extern int32 gap_id(TimestampTz time, TimestampTz previous, bool has_previous);
 extern int	daypart_ids(TimestampTz time, struct pg_tz *tz, int32 ids[2]);
 
-/* ISO, in UTC.  buffer: MAXDATELEN + 1.  Error: out of range. */
-extern void time_print(TimestampTz time, char *buffer);
+/* ISO, in UTC, in the current memory context.  Error: out of range. */
+extern char *time_text(TimestampTz time);
 
 #endif							/* DUPN_FEATURE_H */

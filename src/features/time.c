@@ -89,9 +89,10 @@ daypart_ids(TimestampTz time, struct pg_tz *tz, int32 ids[2])
 	return 2;
 }
 
-void
-time_print(TimestampTz time, char *buffer)
+char *
+time_text(TimestampTz time)
 {
+	char	   *text = palloc(MAXDATELEN + 1);
 	struct pg_tm tm;
 	fsec_t		fsec;
 
@@ -100,5 +101,6 @@ time_print(TimestampTz time, char *buffer)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));
 	tm.tm_isdst = 0;			/* that the zone is known */
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, buffer);
+	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+	return text;
 }

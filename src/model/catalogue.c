@@ -147,6 +147,31 @@ names_from_array(ArrayType *array, const char *what, int *n)
 	return names;
 }
 
+int
+model_find_task(const Model *model, const char *name)
+{
+	for (int t = 0; t < model->n_tasks; t++)
+		if (strcmp(model->task[t].name, name) == 0)
+			return t;
+	return -1;
+}
+
+int
+model_task(const Model *model, const char *name)
+{
+	int			task = model_find_task(model, name);
+	const char *names[NN_MAX_TASKS];
+
+	if (task >= 0)
+		return task;
+	for (int t = 0; t < model->n_tasks; t++)
+		names[t] = model->task[t].name;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" has no task \"%s\"", model->name, name),
+			 errhint("%s", name_hint("task", name, names, model->n_tasks))));
+}
+
 /* ---------------- from rows to a model ---------------- */
 
 nn_kind

@@ -12,15 +12,6 @@
 
 #include "model/check.h"
 
-static bool
-is_given(const Model *model, const char *option)
-{
-	JsonbValue *value = model->options_json == NULL ? NULL :
-		getKeyJsonValueFromContainer(&model->options_json->root, option, strlen(option), NULL);
-
-	return value != NULL && value->type != jbvNull;
-}
-
 /* Does an option about columns speak of this one? */
 static bool
 names_column(Jsonb *option, const char *column)
@@ -47,7 +38,7 @@ check_item_id(const Model *model)
 				 errmsg("option \"%s\" speaks of the item key column \"%s\", which \"item_id\": false leaves out",
 						names_column(options->encodings, key) ? "encodings" :
 						names_column(options->widths, key) ? "widths" : "embeddings", key)));
-	if (is_given(model, "id_dropout"))
+	if (jsonb_object_has(model->options_json, "id_dropout"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"id_dropout\" cannot be given with \"item_id\": false"),
@@ -83,7 +74,7 @@ switches_check(const Model *model)
 	const ModelOptions *options = &model->options;
 	const char *pooling = nn_pooling_name[options->pooling];
 
-	if (options->properties != NN_USE_BOTH && is_given(model, "uses"))
+	if (options->properties != NN_USE_BOTH && jsonb_object_has(model->options_json, "uses"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"uses\" cannot be given with \"properties\": \"%s\"",
@@ -96,7 +87,7 @@ switches_check(const Model *model)
 	if (options->pooling == NN_POOL_ATTENTION)
 		return;
 
-	if (is_given(model, "attention"))
+	if (jsonb_object_has(model->options_json, "attention"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"attention\" cannot be given with \"pooling\": \"%s\"", pooling),

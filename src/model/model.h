@@ -105,6 +105,10 @@ extern nn_kind task_kind_parse(const char *name);
 /* Parse options_json, times in the model's zone; the tasks must be there. */
 extern void model_parse_options(Model *model);
 
+/* The number of a task by its name; -1, or an error: there is none. */
+extern int	model_find_task(const Model *model, const char *name);
+extern int	model_task(const Model *model, const char *name);
+
 /* A name[] as C strings; a NULL in it is an error that names `what`. */
 extern char **names_from_array(ArrayType *array, const char *what, int *n);
 

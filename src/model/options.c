@@ -566,14 +566,6 @@ parse(const Option *table, int n, void *base, Jsonb *jsonb, const nn_kind *kind)
 	}
 }
 
-static bool
-is_given(Jsonb *jsonb, const char *name)
-{
-	JsonbValue *value = jsonb ? getKeyJsonValueFromContainer(&jsonb->root, name, strlen(name), NULL) : NULL;
-
-	return value != NULL && value->type != jbvNull;
-}
-
 void
 model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_kinds)
 {
@@ -595,7 +587,7 @@ model_options_parse(ModelOptions *options, Jsonb *jsonb, nn_kind *kinds, int n_k
 	 * Added up next_item alone is better, other tasks beside it are worse
 	 * (doc/network.md); widths of columns are for those side by side.
 	 */
-	options->item_encoding_open = !is_given(jsonb, "item_encoding");
+	options->item_encoding_open = !jsonb_object_has(jsonb, "item_encoding");
 	if (options->item_encoding_open && options->widths == NULL && options->embeddings == NULL)
 	{
 		options->item_sum = n_kinds > 0;
@@ -698,6 +690,14 @@ train_options_parse(TrainOptions *options, Jsonb *jsonb)
 }
 
 /* ---------------- jsonb ---------------- */
+
+bool
+jsonb_object_has(Jsonb *object, const char *name)
+{
+	JsonbValue *value = object ? getKeyJsonValueFromContainer(&object->root, name, strlen(name), NULL) : NULL;
+
+	return value != NULL && value->type != jbvNull;
+}
 
 char **
 jsonb_object_names(Jsonb *object, int *n)

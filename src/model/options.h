@@ -188,6 +188,9 @@ extern void evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb);
 /* Returns the options that are the model's, which are not looked at. */
 extern Jsonb *train_options_parse(TrainOptions *options, Jsonb *jsonb);
 
+/* Has an object, which may be NULL, a value under a name?  A null is none. */
+extern bool jsonb_object_has(Jsonb *object, const char *name);
+
 /* The keys of an object. */
 extern char **jsonb_object_names(Jsonb *object, int *n);
 

@@ -50,7 +50,7 @@ adopt_feature(const Model *model, Feature *feature, const Feature *was, const Mo
 
 	/* the default of an added-up encoding is filled in with the options */
 	if (today.group == NN_ITEM && model->options.item_sum)
-		explicit_dim = getKeyJsonValueFromContainer(&model->options_json->root, "item_dim", 8, NULL) != NULL;
+		explicit_dim = jsonb_object_has(model->options_json, "item_dim");
 
 	if (strcmp(today.name, was->name) != 0)
 		differs(base, "it has the %s column \"%s\" where the model has \"%s\"",

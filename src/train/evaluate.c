@@ -31,15 +31,6 @@
 #include "utils/regproc.h"
 #include "utils/timestamp.h"
 
-static char *
-time_text(TimestampTz time)
-{
-	char	   *text = palloc(MAXDATELEN + 1);
-
-	time_print(time, text);
-	return text;
-}
-
 /* ---------------- relations in place of the model's ---------------- */
 
 /* Its qualified and quoted name; error when there is none, or jobs cannot read it. */
@@ -55,23 +46,6 @@ find_relation(const char *name)
 				 errmsg("relation %s does not exist", name)));
 	check_relation(relation, name);
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
-}
-
-static ModelTask *
-find_task(Model *model, const char *name)
-{
-	const char **names = palloc(sizeof(char *) * NN_MAX_TASKS);
-
-	for (int t = 0; t < model->n_tasks; t++)
-	{
-		if (strcmp(model->task[t].name, name) == 0)
-			return &model->task[t];
-		names[t] = model->task[t].name;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("model \"%s\" has no task \"%s\"", model->name, name),
-			 errhint("%s", name_hint("task", name, names, model->n_tasks))));
 }
 
 /* The relation that "samples" names for a task. */
@@ -96,7 +70,8 @@ replace_samples(Model *model, Jsonb *samples)
 
 	for (int i = 0; i < n; i++)
 	{
-		ModelTask  *task = find_task(model, names[i]);
+		ModelTask  *task = &model->task[model_task(model, names[i])];
+
 		if (task->samples == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -115,7 +90,7 @@ choose_tasks(Subject *subject, const EvaluateOptions *options)
 
 	for (int i = 0; i < options->n_tasks; i++)
 	{
-		(void) find_task(model, options->tasks[i]);
+		(void) model_task(model, options->tasks[i]);
 		if (subject->image)
 			(void) image_task(subject->image, options->tasks[i]);
 	}

@@ -115,15 +115,6 @@ push_text(JsonbParseState **state, const char *name, char *text)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
-static char *
-time_text(TimestampTz time)
-{
-	char	   *text = palloc(MAXDATELEN + 1);
-
-	time_print(time, text);
-	return text;
-}
-
 /* The job has another search_path and time zone. */
 Jsonb *
 refresh_check(Model *model, Jsonb *options)

@@ -88,9 +88,12 @@ copy_parameters(Trainer *trainer, const ModelImage *base)
 			trainer->steps->trained[row][i - trainer->layout->first_table] = 1;
 	}
 	for (int t = 0; t < trainer->config->n_task; t++)
-		for (int k = 0; k < base->config.n_task; k++)
-			if (strcmp(trainer->config->task[t].name, base->config.task[k].name) == 0)
-				memcpy(trainer->calibration[t], base->task[k].calibration, sizeof(trainer->calibration[t]));
+	{
+		int			known = image_find_task(base, trainer->config->task[t].name);
+
+		if (known >= 0)
+			memcpy(trainer->calibration[t], base->task[known].calibration, sizeof(trainer->calibration[t]));
+	}
 }
 
 /* The network as it is declared. */

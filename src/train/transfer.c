@@ -30,32 +30,11 @@
 
 /* ---------------- the plan ---------------- */
 
-static bool
-is_given(Jsonb *options, const char *name)
-{
-	return getKeyJsonValueFromContainer(&options->root, name, strlen(name), NULL) != NULL;
-}
-
 static void
 find_named(const Model *model, const TrainOptions *options, bool *named)
 {
-	const char *names[NN_MAX_TASKS];
-
-	for (int t = 0; t < model->n_tasks; t++)
-		names[t] = model->task[t].name;
 	for (int i = 0; i < options->n_tasks; i++)
-	{
-		int			t = 0;
-
-		while (t < model->n_tasks && strcmp(names[t], options->tasks[i]) != 0)
-			t++;
-		if (t == model->n_tasks)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("model \"%s\" has no task \"%s\"", model->name, options->tasks[i]),
-					 errhint("%s", name_hint("task", options->tasks[i], names, model->n_tasks))));
-		named[t] = true;
-	}
+		named[model_task(model, options->tasks[i])] = true;
 }
 
 static void
@@ -135,13 +114,13 @@ transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext ho
 	keep_tasks(model, kept, transfer->learns);
 	job_apply_options(model, others);
 
-	if (own.mode == TRAIN_FINETUNE && !is_given(others, "learning_rate"))
+	if (own.mode == TRAIN_FINETUNE && !jsonb_object_has(others, "learning_rate"))
 		model->options.learning_rate *= FINETUNE_RATE;
-	if (own.mode == TRAIN_FINETUNE && !is_given(others, "epochs"))
+	if (own.mode == TRAIN_FINETUNE && !jsonb_object_has(others, "epochs"))
 		model->options.epochs = Max(model->options.epochs / FINETUNE_EPOCHS, 1);
 
 	/* it lacks what others ask for */
-	if (own.mode == TRAIN_ALONE && !is_given(others, "publish"))
+	if (own.mode == TRAIN_ALONE && !jsonb_object_has(others, "publish"))
 		model->options.publish = false;
 	if (transfer->base)
 		base_check(model, transfer->base);
