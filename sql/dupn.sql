@@ -618,7 +618,7 @@ LEFT JOIN LATERAL (
 	SELECT y.* FROM _dupn.metric y
 	WHERE y.model_id OPERATOR(pg_catalog.=) x.model_id AND y.version OPERATOR(pg_catalog.=) x.version
 		AND y.task OPERATOR(pg_catalog.=) x.task AND y.metric OPERATOR(pg_catalog.=) x.metric
-		AND y.slice OPERATOR(pg_catalog.=) x.slice AND y.source OPERATOR(pg_catalog.<>) ALL ('{model,alone}')
+		AND y.slice OPERATOR(pg_catalog.=) x.slice AND y.source OPERATOR(pg_catalog.<>) ALL ('{model,alone,parent}')
 	-- the best is the highest, but of a loss the lowest
 	ORDER BY CASE WHEN y.metric OPERATOR(pg_catalog.=) ANY ('{log_loss,ece}') THEN y.value ELSE OPERATOR(pg_catalog.-) y.value END, y.source LIMIT 1) b ON true
 WHERE x.source OPERATOR(pg_catalog.=) 'model'

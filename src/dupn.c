@@ -16,6 +16,7 @@ char	   *dupn_model = NULL;
 int			dupn_job_memory = 0;
 int			dupn_max_mapped_size = 0;
 int			dupn_recurrent_weights = RECURRENT_FLOAT32;
+char	   *dupn_fail_point = NULL;
 
 /* numbers of kernel_options */
 static int	kernel = 0;
@@ -73,5 +74,10 @@ _PG_init(void)
 							 "\"bfloat16\" is faster for a few users at a time; elements of vectors move by up to about 3e-3.",
 							 &dupn_recurrent_weights, RECURRENT_FLOAT32, recurrent_options,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("dupn.fail_point",
+							   "Place in the code where a process kills itself, for tests of crashes.",
+							   "Empty: none.",
+							   &dupn_fail_point, "",
+							   PGC_SUSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("dupn");
 }

@@ -108,7 +108,8 @@ metrics_main(const Metrics *metrics, const Model *model, int t, const char *othe
 			continue;
 		if (*first == NULL)
 			*first = m;
-		else if (other ? strcmp(m->source, other) != 0 : strcmp(m->source, SOURCE_ALONE) == 0)
+		else if (other ? strcmp(m->source, other) != 0 :
+				 strcmp(m->source, SOURCE_ALONE) == 0 || strcmp(m->source, SOURCE_PARENT) == 0)
 			continue;
 		else if (*best == NULL || m->value > (*best)->value)
 			*best = m;

@@ -375,6 +375,9 @@ extern Judged *judged_make(const Dataset *data, const Moments *moments, Split sp
 /* The source of a task trained without the others, which is no simple baseline. */
 #define SOURCE_ALONE "alone"
 
+/* The source of what the published version says to the same samples, nor is that one. */
+#define SOURCE_PARENT "parent"
+
 /* A new, empty result of judged under a name; one with room for what a network says. */
 extern Results *add_results(Judged *judged, const char *source);
 extern Results *add_network(Judged *judged, nn_kind kind, const char *source);
