@@ -491,6 +491,7 @@ dataset_load(const Job *job, const Model *model, const ModelImage *base)
 	data->model = model;
 	data->base = base;
 	data->until = DT_NOEND;
+	data->since = DT_NOBEGIN;
 	data->context = context;
 	data->memory = column_memory(job->context, kilobytes * 1024);
 	data->store = column_store(context, data->memory);

@@ -188,6 +188,8 @@ typedef struct Dataset
 								 * last_event, see User */
 	TimestampTz last_time;		/* of all events */
 	int64		events_before_cut;
+	TimestampTz since;			/* events and samples after it are the night's own; those at it
+								 * and before are history; DT_NOBEGIN: all are trained on */
 
 	/* of evaluations; as dataset_load leaves them, a data set is trained on */
 	TimestampTz until;			/* samples at or after it are spare */
