@@ -63,8 +63,8 @@ find_memory(const ModelImage *image, int task, const EventTable *events, int64 s
 	terms->memory = palloc(sizeof(MemoryRow) * (terms->n_memory + 1));
 	for (int i = 0; i < terms->n_memory; i++)
 		terms->memory[i] = (MemoryRow) {
-			.at = neighbours->offsets[latest[i].item],
-			.end = neighbours->offsets[latest[i].item + 1],
+			.at = neighbours->begin[latest[i].item],
+			.end = neighbours->begin[latest[i].item] + neighbours->length[latest[i].item],
 			.weight = expf(lag[latest[i].lag])
 		};
 }

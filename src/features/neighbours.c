@@ -22,8 +22,8 @@ neighbour_events(const EventTable *table, int64 start, int n, NeighbourEvent eve
 int64
 neighbours_find(const Neighbours *neighbours, int32 of, int32 item)
 {
-	int64		low = neighbours->offsets[of];
-	int64		high = neighbours->offsets[of + 1];
+	int64		low = neighbours->begin[of];
+	int64		high = low + neighbours->length[of];
 	int64		end = high;
 
 	while (low < high)

@@ -16,12 +16,18 @@
 #define NEIGHBOUR_EVENTS	50
 #define MOST_NEIGHBOURS		100 /* of an item */
 
-/* A sparse matrix [J, J] by rows. */
+/*
+ * A sparse matrix [J, J].  Rows may lie in any order and with gaps between them,
+ * so that a version changes some rows of another and leaves the bytes of all
+ * others where they are.
+ */
 typedef struct Neighbours
 {
-	const int64 *offsets;		/* [J + 1]; NULL: there is none */
-	const int32 *items;			/* ascending within a row */
-	const float *values;		/* above 0 */
+	int64		n;				/* entries, those of gaps included */
+	const int64 *begin;			/* [J] of rows; NULL: there is none */
+	const int32 *length;		/* [J] */
+	const int32 *items;			/* [n] ascending within a row */
+	const float *values;		/* [n] above 0 */
 } Neighbours;
 
 /* An event of the window that is looked at. */

@@ -243,11 +243,14 @@ find_statistics(ModelImage *image, const char *what)
 		image->task[t].calibration[1] = calibration ? calibration[1] : 0;
 		if (task->memory > 0)
 		{
-			neighbours->offsets = find_vector(image, what, NN_I64, image->catalogue.n + 1, image->catalogue.n + 1,
-											  &n, "task.%s.memory.offsets", task->name);
-			neighbours->items = find_vector(image, what, NN_I32, 0, PG_INT64_MAX, &n,
+			int64		J = image->catalogue.n;
+
+			neighbours->begin = find_vector(image, what, NN_I64, J, J, &n, "task.%s.memory.begin", task->name);
+			neighbours->length = find_vector(image, what, NN_I32, J, J, &n, "task.%s.memory.length", task->name);
+			neighbours->items = find_vector(image, what, NN_I32, 0, PG_INT64_MAX, &neighbours->n,
 											"task.%s.memory.items", task->name);
-			neighbours->values = find_vector(image, what, NN_F32, n, n, &n, "task.%s.memory.values", task->name);
+			neighbours->values = find_vector(image, what, NN_F32, neighbours->n, neighbours->n, &n,
+											 "task.%s.memory.values", task->name);
 		}
 		if (task->features == 0)
 			continue;
@@ -472,18 +475,17 @@ check_neighbours(const ModelImage *image, int t, const char *what)
 {
 	const Neighbours *neighbours = &image->task[t].neighbours;
 	int64		n = image->catalogue.n;
-	char		name[NN_MAX_TENSOR];
-	int64		count;
 
-	snprintf(name, sizeof(name), "task.%s.memory.items", image->config.task[t].name);
-	count = count_of(image, name);
-	check_offsets(neighbours->offsets, n, count, MOST_NEIGHBOURS, "memory", what);
-	check_floats(neighbours->values, count, "memory", what);
+	check_floats(neighbours->values, neighbours->n, "memory", what);
 	for (int64 i = 0; i < n; i++)
 	{
+		int64		begin = neighbours->begin[i];
+		int32		length = neighbours->length[i];
 		int32		least = 0;
 
-		for (int64 k = neighbours->offsets[i]; k < neighbours->offsets[i + 1]; k++)
+		if (length < 0 || length > MOST_NEIGHBOURS || begin < 0 || begin > neighbours->n - length)
+			damaged(what, "a row of the memory of task \"%s\" is out of range", image->config.task[t].name);
+		for (int64 k = begin; k < begin + length; k++)
 		{
 			if (neighbours->items[k] < least || neighbours->items[k] >= n)
 				damaged(what, "the memory of task \"%s\" has an item out of range or order",

@@ -227,7 +227,7 @@ extern void task_check(const Model *model, const FeatureSet *set, const ModelTas
  *	task.<t>.within_keys I64 [n] (cells): the values within which they are cut
  *	task.<t>.mean F32 [F], task.<t>.scale F32 [F]
  *	task.<t>.calibration F32 [2], where there is one
- *	task.<t>.memory.offsets I64 [J + 1], .items I32, .values F32 (Neighbours)
+ *	task.<t>.memory.begin I64 [J], .length I32 [J], .items I32, .values F32 (Neighbours)
  */
 typedef struct ImageTask
 {

@@ -93,13 +93,13 @@ count_neighbours(Dataset *data, int task)
 	TaskMemory *memory = &data->item_memory[task];
 	const int64 *count = memory->count;
 	int64		n = data->catalogue.n;
-	int64	   *offsets = MemoryContextAllocHuge(data->context, sizeof(int64) * (n + 1));
+	int64	   *begins = MemoryContextAllocHuge(data->context, sizeof(int64) * Max(n, 1));
+	int32	   *lengths = MemoryContextAllocHuge(data->context, sizeof(int32) * Max(n, 1));
 	Column	   *items = column_add(data->store, sizeof(int32), &memory->neighbours.items);
 	Column	   *values = column_add(data->store, sizeof(float), &memory->neighbours.values);
 	Neighbour  *row = NULL;
 	int64		capacity = 0;
 
-	offsets[0] = 0;
 	for (int64 i = 0; i < n; i++)
 	{
 		int64		begin = table->offsets[i];
@@ -124,6 +124,8 @@ count_neighbours(Dataset *data, int task)
 			size = MOST_NEIGHBOURS;
 			qsort(row, size, sizeof(Neighbour), compare_items);
 		}
+		begins[i] = items->n;
+		lengths[i] = (int32) size;
 		for (int64 k = 0; k < size; k++)
 		{
 			float		value = (float) lift(row[k].sum, count[i], count[row[k].item], memory->events);
@@ -131,13 +133,14 @@ count_neighbours(Dataset *data, int task)
 			column_append(items, &row[k].item, 1);
 			column_append(values, &value, 1);
 		}
-		offsets[i + 1] = offsets[i] + size;
 		if (i % 1024 == 0)
 			job_check();
 	}
 	column_finish(items);
 	column_finish(values);
-	memory->neighbours.offsets = offsets;
+	memory->neighbours.begin = begins;
+	memory->neighbours.length = lengths;
+	memory->neighbours.n = items->n;
 	memory->stride = table->stride;
 	if (row)
 		pfree(row);
@@ -322,9 +325,10 @@ static void
 add_row(MemoryTerms *terms, int32 from)
 {
 	const Neighbours *neighbours = terms->neighbours;
-	int64		own = first_own(terms, neighbours->offsets[from]);
+	int64		begin = neighbours->begin[from];
+	int64		own = first_own(terms, begin);
 
-	for (int64 p = neighbours->offsets[from]; p < neighbours->offsets[from + 1]; p++)
+	for (int64 p = begin; p < begin + neighbours->length[from]; p++)
 	{
 		int32		item = neighbours->items[p];
 		float		value = neighbours->values[p];

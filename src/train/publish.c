@@ -136,15 +136,18 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 			if (task->memory > 0)
 			{
 				const Neighbours *neighbours = &data->item_memory[t].neighbours;
-				int64		n = neighbours->offsets[catalogue->n];
 
 				if (wide)
-					add_piece(pieces, NN_I64, neighbours->offsets, 1, 1, catalogue->n + 1,
-							  "task.%s.memory.offsets", task->name);
+					add_piece(pieces, NN_I64, neighbours->begin, 1, 1, catalogue->n,
+							  "task.%s.memory.begin", task->name);
 				else
 				{
-					add_piece(pieces, NN_I32, neighbours->items, 1, 1, n, "task.%s.memory.items", task->name);
-					add_piece(pieces, NN_F32, neighbours->values, 1, 1, n, "task.%s.memory.values", task->name);
+					add_piece(pieces, NN_I32, neighbours->length, 1, 1, catalogue->n,
+							  "task.%s.memory.length", task->name);
+					add_piece(pieces, NN_I32, neighbours->items, 1, 1, neighbours->n,
+							  "task.%s.memory.items", task->name);
+					add_piece(pieces, NN_F32, neighbours->values, 1, 1, neighbours->n,
+							  "task.%s.memory.values", task->name);
 				}
 			}
 			if (!wide && task->features > 0)

@@ -47,9 +47,10 @@ CREATE TABLE keys AS SELECT m.model, k.item_id, k.n - 1 AS j
 		SELECT n AS item_id, i AS n FROM tensor(m.model, 'catalogue.keys', 8) WITH ORDINALITY t (n, i)) k;
 CREATE TABLE stored AS SELECT m.model, a.item_id AS from_item, b.item_id AS to_item, s.value
 	FROM (VALUES ('both'), ('buys')) m (model), LATERAL (
-		SELECT integers(m.model, 'task.next.memory.offsets', 8) AS o, integers(m.model, 'task.next.memory.items', 4) AS i,
+		SELECT integers(m.model, 'task.next.memory.begin', 8) AS b, integers(m.model, 'task.next.memory.length', 4) AS l,
+			integers(m.model, 'task.next.memory.items', 4) AS i,
 			floats(m.model, 'task.next.memory.values') AS v OFFSET 0) t,
-		LATERAL (SELECT r AS row, t.i[e] AS item, t.v[e] AS value FROM generate_series(0, cardinality(o) - 2) r, generate_series(o[r + 1] + 1, o[r + 2]) e) s
+		LATERAL (SELECT r AS row, t.i[e] AS item, t.v[e] AS value FROM generate_series(0, cardinality(b) - 1) r, generate_series(b[r + 1] + 1, b[r + 1] + l[r + 1]) e) s
 		JOIN keys a ON a.j = s.row JOIN keys b ON b.j = s.item WHERE a.model = m.model AND b.model = m.model;
 CREATE TABLE counted AS
 	WITH training AS (
@@ -105,9 +106,10 @@ SELECT import('items', 4, '\x00000000');
 SELECT import('values', 0, '\x0000c07f');
 SELECT import('values', 0, '\x000080bf');
 SELECT import('values', 0, '\x0000807f');
-SELECT import('offsets', 0, '\x01');
-SELECT import('offsets', 8, '\xffffffffffffffff');
-SELECT import('offsets', 8, '\xffff');
+SELECT import('begin', 0, '\xffffffffffffff7f');
+SELECT import('begin', 8, '\xffffffffffffffff');
+SELECT import('length', 0, '\xffffffff');
+SELECT import('length', 0, '\x65000000');
 SELECT dupn_import('both', decode(replace(encode(data, 'hex'), encode('task.next.memory.items', 'hex'), encode('task.next.memory.itemx', 'hex')), 'hex')) FROM file;
 SELECT dupn_import('both', data) FROM file;
 SELECT array_agg(r) = (SELECT array_agg(r) FROM dupn_recommend(7, 5, as_of => '2024-01-05', model => 'both', version => 1) r) AS same
