@@ -97,8 +97,11 @@ CREATE TABLE _dupn.version (
 	seconds			float8,
 	kernel			text,
 	options			jsonb,
-	mode			text NOT NULL,	-- of its training: full, alone, head, finetune; or import
+	mode			text NOT NULL,	-- of its training: full, alone, head, finetune, nightly; or import
 	parent			int,			-- the version that it started from, NULL: from nothing
+	since			timestamptz,	-- rows after it were trained on, NULL: all
+	nights			int NOT NULL DEFAULT 0,	-- since the last full training
+	recent			jsonb,			-- rows of the days before trained_until, by relation: tells those that come late
 	created_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	PRIMARY KEY (model_id, version)
 );
@@ -278,6 +281,11 @@ CREATE FUNCTION dupn_train(model text DEFAULT NULL, options jsonb DEFAULT '{}',
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_train(text, jsonb, text[], text)
 	IS 'enqueue a training; it starts when the transaction commits.  Modes: full (all tasks from nothing, the default), alone (some tasks from nothing), head (some tasks'' heads on a frozen version), finetune (on from a version)';
+
+CREATE FUNCTION dupn_finetune(model text DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS bigint
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_finetune(text, jsonb)
+	IS 'enqueue a night''s training: on from the published version, by what came since; it starts when the transaction commits';
 
 CREATE FUNCTION dupn_refresh(model text, target text, options jsonb DEFAULT '{}') RETURNS bigint
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
@@ -581,8 +589,8 @@ COMMENT ON VIEW dupn_features IS 'how each column of a model is read';
 
 CREATE VIEW dupn_versions WITH (security_barrier) AS
 SELECT m.name AS model, v.version, v.state, v.version IS NOT DISTINCT FROM m.published AS published,
-	v.created_at, v.cut, v.trained_until, v.events, v.users, v.items, v.parameters, v.bytes,
-	v.mode, v.parent, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
+	v.created_at, v.since, v.cut, v.trained_until, v.events, v.users, v.items, v.parameters, v.bytes,
+	v.mode, v.parent, v.nights, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
 FROM _dupn.version v JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves';

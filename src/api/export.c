@@ -86,7 +86,7 @@ dupn_import(PG_FUNCTION_ARGS)
 	image_insert(model->id, version, repacked->metadata, repacked->piece, repacked->n, check_interrupts);
 	version_finish(model->id, version, &(VersionFacts) {
 		.parameters = (int64) repacked->image->layout.floats, .items = repacked->image->catalogue.n,
-		.cut = DT_NOBEGIN, .trained_until = DT_NOBEGIN
+		.cut = DT_NOBEGIN, .trained_until = DT_NOBEGIN, .since = DT_NOBEGIN
 	}, false);
 	if (options.publish)
 	{

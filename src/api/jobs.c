@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * jobs.c
- *	  dupn_train, dupn_refresh, dupn_wait, dupn_cancel, dupn_run
+ *	  dupn_train, dupn_finetune, dupn_refresh, dupn_wait, dupn_cancel, dupn_run
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(dupn_train);
+PG_FUNCTION_INFO_V1(dupn_finetune);
 PG_FUNCTION_INFO_V1(dupn_refresh);
 PG_FUNCTION_INFO_V1(dupn_wait);
 PG_FUNCTION_INFO_V1(dupn_cancel);
@@ -80,6 +81,13 @@ dupn_train(PG_FUNCTION_ARGS)
 	if (mode != NULL)
 		options = put_option(options, "mode", &mode, 1, false);
 	PG_RETURN_INT64(job_enqueue(model_get(text_argument(fcinfo, 0)), "train", options));
+}
+
+/* (model, options) */
+PGDLLEXPORT Datum
+dupn_finetune(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(job_enqueue(model_get(text_argument(fcinfo, 0)), "finetune", options_argument(fcinfo, 1)));
 }
 
 /* (model, target, options) */

@@ -97,13 +97,39 @@ extern char *windows_query(const FeatureSet *set, const Relations *relations, Oi
 extern char *users_query(const Relations *relations, Oid user_type, Oid time_type, bool after);
 
 /*
+ * A relation of which a range of times is read: parameters $first and $first + 1
+ * are where it begins and what lies behind its end, of the column's type.
+ */
+typedef struct TimedRelation
+{
+	const char *relation;
+	const char *user_column;
+	const char *time_column;
+	Oid			time_type;
+	int			first;
+} TimedRelation;
+
+/*
  * SELECT user, time, item key and the features FROM_EVENTS of all events,
  * ordered by user and time, for training, with event_context the context columns
  * that events have as well; extra: more columns of events
  * (labels), NULL-terminated, or NULL.  Features FROM_CATALOG are not in it:
- * the data set has the catalogue in memory.
+ * the data set has the catalogue in memory.  range: of the events that are
+ * read, NULL: all.
  */
-extern char *training_query(const FeatureSet *set, const Relations *relations, char **extra);
+extern char *training_query(const FeatureSet *set, const Relations *relations, char **extra,
+							const TimedRelation *range);
+
+/* Append "time >= $first AND time < $first + 1" of a relation's alias. */
+extern void append_range(StringInfo sql, const char *alias, const TimedRelation *relation);
+
+/*
+ * The same of those users alone who have a row in the range of a relation, of
+ * which the first is the events: all their events in its range, and of those
+ * before the last `history` WITH TIES, or with 0 all.
+ */
+extern char *night_query(const FeatureSet *set, const Relations *relations, char **extra,
+						 const TimedRelation *relation, int n, int history);
 
 /* SELECT of the key and the item features (FROM_EVENTS ones too, where it has them)
  * of the catalog; with_keys: only the features FROM_CATALOG, of the rows whose

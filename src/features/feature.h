@@ -112,6 +112,15 @@ typedef struct Vocabulary
 	const int32 *ids;			/* from 2 on */
 } Vocabulary;
 
+/* Values without an id and how often they were seen: nights go on counting. */
+typedef struct Pending
+{
+	int64		n;
+	const Cell *key;			/* [n] ascending */
+	const int32 *count;			/* [n] */
+	const int32 *day;			/* [n] when they were last seen, see day_of */
+} Pending;
+
 typedef struct Feature
 {
 	char		name[NN_MAX_NAME];	/* the column's name; it names the tensors too */
@@ -135,6 +144,8 @@ typedef struct Feature
 	/* learned */
 	int64		vocab;			/* rows of the table, 0 and 1 included */
 	Vocabulary	vocabulary;
+	Pending		pending;
+	const int32 *seen;			/* [vocab] day when an id was last seen; NULL: nobody asks */
 	int			n_bounds;
 	const double *bounds;		/* upper bounds, ascending */
 } Feature;
@@ -200,6 +211,45 @@ extern void vocabulary_count(VocabularyBuilder *builder, Cell cell);
  * was counted less than min_count times.  The builder is gone then. */
 extern void vocabulary_finish(VocabularyBuilder *builder, Feature *feature);
 
+/* vocabulary_grow.c: the rules of a growing vocabulary, in days */
+typedef struct GrowthRule
+{
+	int32		today;
+	int32		keep;			/* counts of what has no id are kept so long */
+	int32		forget;			/* an id unseen for longer is taken away; 0: never */
+} GrowthRule;
+
+/* What came of it. */
+typedef struct Growth
+{
+	int64		n_new;
+	const int32 *id;			/* [n_new] ids of values that had none before */
+	const uint8 *forgotten;		/* [vocab before] 1: the id was taken away; NULL: none was */
+} Growth;
+
+/*
+ * The same where the feature has a vocabulary: ids stay, those of new values come
+ * behind them or take the places of forgotten ones.  held_out counts what is not
+ * to be learned from yet but is seen from now on.  Both builders are gone then.
+ */
+extern void vocabulary_grow(VocabularyBuilder *builder, VocabularyBuilder *held_out, Feature *feature,
+							const GrowthRule *rule, Growth *growth);
+
+/* How often a builder has counted a cell, and all that it has counted, by cell. */
+typedef struct CellCount
+{
+	Cell		cell;
+	int64		count;
+} CellCount;
+
+extern int64 vocabulary_counted(const VocabularyBuilder *builder, Cell cell);
+extern CellCount *vocabulary_counts(const VocabularyBuilder *builder, int64 *n);
+extern MemoryContext vocabulary_free(VocabularyBuilder *builder);
+
+/* A copy of a lookup table with n more cells; it keeps its places while there is room. */
+extern void vocabulary_extend(Vocabulary *vocabulary, const Cell *cells, const int32 *ids, int64 n,
+							  MemoryContext context);
+
 /* A lookup table from cells to 0 .. n-1 in the order given (duplicates keep the first). */
 extern void vocabulary_index(Vocabulary *vocabulary, const Cell *cells, int64 n, int32 first_id,
 							 MemoryContext context);
@@ -215,6 +265,13 @@ extern int	compare_numbers(const void *a, const void *b);
 #define DAYPART_VOCAB	8		/* 2 + 4 parts of the day + workday, weekend */
 #define POSITION_BUCKETS 14		/* 0 .. 9, 10-15, 16-31, 32-63, 64 and more */
 #define COUNT_BUCKETS	9		/* 0, 1, 2-3, 4-7, .. 128 and more */
+
+/* Days since 2000, of UTC. */
+static inline int32
+day_of(TimestampTz time)
+{
+	return (int32) (time / USECS_PER_DAY);
+}
 
 extern int	time_bucket(int64 microseconds);	/* 0 .. 12; negative counts as 0 */
 extern int	lag_bucket(int events_after);	/* 0 .. 7 */

@@ -169,22 +169,80 @@ users_query(const Relations *relations, Oid user_type, Oid time_type, bool after
 	return sql.data;
 }
 
+/* SELECT of what training reads of an event. */
+static void
+append_training_columns(StringInfo sql, const FeatureSet *set, const Relations *relations, char **extra)
+{
+	appendStringInfo(sql, "SELECT e.%s, ", quote_identifier(relations->user_column));
+	append_event_columns(sql, set, relations, "e");
+	for (int f = 0; set->event_context && f < set->n[NN_CONTEXT]; f++)
+		if (get_attnum(relation_oid(relations->events), set->f[NN_CONTEXT][f].name) > 0)
+			appendStringInfo(sql, ", e.%s", quote_identifier(set->f[NN_CONTEXT][f].name));
+	for (int i = 0; extra != NULL && extra[i] != NULL; i++)
+		appendStringInfo(sql, ", e.%s", quote_identifier(extra[i]));
+	appendStringInfo(sql, " FROM %s e", relations->events);
+}
+
 char *
-training_query(const FeatureSet *set, const Relations *relations, char **extra)
+training_query(const FeatureSet *set, const Relations *relations, char **extra, const TimedRelation *range)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT e.%s, ", quote_identifier(relations->user_column));
-	append_event_columns(&sql, set, relations, "e");
-	for (int f = 0; set->event_context && f < set->n[NN_CONTEXT]; f++)
-		if (get_attnum(relation_oid(relations->events), set->f[NN_CONTEXT][f].name) > 0)
-			appendStringInfo(&sql, ", e.%s", quote_identifier(set->f[NN_CONTEXT][f].name));
-	for (int i = 0; extra != NULL && extra[i] != NULL; i++)
-		appendStringInfo(&sql, ", e.%s", quote_identifier(extra[i]));
-	appendStringInfo(&sql, " FROM %s e ORDER BY e.%s, e.%s", relations->events,
-					 quote_identifier(relations->user_column),
+	append_training_columns(&sql, set, relations, extra);
+	if (range)
+	{
+		appendStringInfoString(&sql, " WHERE ");
+		append_range(&sql, "e", range);
+	}
+	appendStringInfo(&sql, " ORDER BY e.%s, e.%s", quote_identifier(relations->user_column),
 					 quote_identifier(relations->time_column));
+	return sql.data;
+}
+
+void
+append_range(StringInfo sql, const char *alias, const TimedRelation *relation)
+{
+	const char *time = psprintf("%s.%s", alias, quote_identifier(relation->time_column));
+
+	append_operator(sql, time, relation->time_type, BTGreaterEqualStrategyNumber, psprintf("$%d", relation->first));
+	appendStringInfoString(sql, " AND ");
+	append_operator(sql, time, relation->time_type, BTLessStrategyNumber, psprintf("$%d", relation->first + 1));
+}
+
+char *
+night_query(const FeatureSet *set, const Relations *relations, char **extra,
+			const TimedRelation *relation, int n, int history)
+{
+	Oid			user_type = column_type(relation_oid(relations->events), relations->events, relations->user_column);
+	const char *user = psprintf("e.%s", quote_identifier(relations->user_column));
+	const char *time = psprintf("e.%s", quote_identifier(relations->time_column));
+	StringInfoData sql;
+	StringInfoData columns;
+
+	initStringInfo(&columns);
+	append_training_columns(&columns, set, relations, extra);
+	append_operator(&columns, psprintf(" WHERE %s", user), user_type, BTEqualStrategyNumber, "u." LISTED);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT e.* FROM (");
+	for (int i = 0; i < n; i++)
+	{
+		const char *column = psprintf("s.%s", quote_identifier(relation[i].user_column));
+
+		appendStringInfo(&sql, "%sSELECT %s AS " LISTED " FROM %s s WHERE %s IS NOT NULL AND ",
+						 i > 0 ? " UNION " : "", column, relation[i].relation, column);
+		append_range(&sql, "s", &relation[i]);
+	}
+	appendStringInfo(&sql, "%s) u CROSS JOIN LATERAL ((%s AND ",
+					 n == 1 ? psprintf(" GROUP BY s.%s", quote_identifier(relation[0].user_column)) : "", columns.data);
+	append_operator(&sql, time, relation[0].time_type, BTLessStrategyNumber, psprintf("$%d", relation[0].first));
+	if (history > 0)
+		appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES", time, history);
+	appendStringInfo(&sql, ") UNION ALL (%s AND ", columns.data);
+	append_range(&sql, "e", &relation[0]);
+
+	/* by number: extra columns may repeat a name */
+	appendStringInfoString(&sql, ")) e ORDER BY 1, 2");
 	return sql.data;
 }
 

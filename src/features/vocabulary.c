@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * vocabulary.c
- *	  Learning vocabularies and bands from training data
+ *	  Learning vocabularies and bands from training data; vocabulary_grow.c lets
+ *	  vocabularies grow
  *
  *-------------------------------------------------------------------------
  */
@@ -102,8 +103,49 @@ vocabulary_finish(VocabularyBuilder *builder, Feature *feature)
 	pfree(entries);
 
 	/* the counts may be larger than all that was learned from them */
+	(void) vocabulary_free(builder);
+}
+
+MemoryContext
+vocabulary_free(VocabularyBuilder *builder)
+{
+	MemoryContext context = builder->context;
+
 	count_destroy(builder->counts);
 	pfree(builder);
+	return context;
+}
+
+int64
+vocabulary_counted(const VocabularyBuilder *builder, Cell cell)
+{
+	CountEntry *entry = count_lookup(builder->counts, cell);
+
+	return entry ? entry->count : 0;
+}
+
+static int
+compare_cells(const void *a, const void *b)
+{
+	const CellCount *x = a;
+	const CellCount *y = b;
+
+	return x->cell < y->cell ? -1 : x->cell > y->cell;
+}
+
+CellCount *
+vocabulary_counts(const VocabularyBuilder *builder, int64 *n)
+{
+	CellCount  *counts = palloc0_array_huge(CellCount, builder->counts->members);
+	CountEntry *entry;
+	count_iterator iterator;
+
+	*n = 0;
+	count_start_iterate(builder->counts, &iterator);
+	while ((entry = count_iterate(builder->counts, &iterator)) != NULL)
+		counts[(*n)++] = (CellCount) {entry->cell, entry->count};
+	qsort(counts, *n, sizeof(CellCount), compare_cells);
+	return counts;
 }
 
 void
@@ -132,6 +174,54 @@ vocabulary_index(Vocabulary *vocabulary, const Cell *cells, int64 n, int32 first
 		keys[at] = cells[i];
 		ids[at] = first_id + (int32) i;
 	}
+	vocabulary->capacity = capacity;
+	vocabulary->keys = keys;
+	vocabulary->ids = ids;
+}
+
+/* Put a cell that is not there into a table that has room. */
+static void
+put_cell(Cell *keys, int32 *ids, uint64 mask, Cell cell, int32 id)
+{
+	uint64		at = cell_hash(cell) & mask;
+
+	while (keys[at] != CELL_NULL)
+		at = (at + 1) & mask;
+	keys[at] = cell;
+	ids[at] = id;
+}
+
+void
+vocabulary_extend(Vocabulary *vocabulary, const Cell *cells, const int32 *more, int64 n, MemoryContext context)
+{
+	int64		members = n;
+	int64		capacity;
+	Cell	   *keys;
+	int32	   *ids;
+
+	for (int64 i = 0; i < vocabulary->capacity; i++)
+		members += vocabulary->keys[i] != CELL_NULL;
+	capacity = Max(vocabulary->capacity, (int64) pg_nextpower2_64(Max(members * 2, 8)));
+	keys = MemoryContextAllocHuge(context, sizeof(Cell) * capacity);
+	ids = MemoryContextAllocHuge(context, sizeof(int32) * capacity);
+	if (capacity == vocabulary->capacity)
+	{
+		memcpy(keys, vocabulary->keys, sizeof(Cell) * capacity);
+		memcpy(ids, vocabulary->ids, sizeof(int32) * capacity);
+	}
+	else
+	{
+		for (int64 i = 0; i < capacity; i++)
+		{
+			keys[i] = CELL_NULL;
+			ids[i] = ID_MISSING;
+		}
+		for (int64 i = 0; i < vocabulary->capacity; i++)
+			if (vocabulary->keys[i] != CELL_NULL)
+				put_cell(keys, ids, capacity - 1, vocabulary->keys[i], vocabulary->ids[i]);
+	}
+	for (int64 i = 0; i < n; i++)
+		put_cell(keys, ids, capacity - 1, cells[i], more[i]);
 	vocabulary->capacity = capacity;
 	vocabulary->keys = keys;
 	vocabulary->ids = ids;

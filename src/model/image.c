@@ -129,6 +129,23 @@ find_table(const ModelImage *image, const char *what, Vocabulary *table,
 		damaged(what, "table \"%s\" is not a power of two long", prefix);
 }
 
+/* What nights go on counting; all of it may be absent. */
+static void
+find_counts(ModelImage *image, const char *what, Feature *f, const char *prefix)
+{
+	Pending    *pending = &f->pending;
+	int64		n;
+
+	pending->key = find_vector(image, what, NN_I64, -1, PG_INT32_MAX, &pending->n, "%s.pending_keys", prefix);
+	n = pending->key ? pending->n : -1;
+	pending->count = find_vector(image, what, NN_I32, n, Max(n, 0), &n, "%s.pending_counts", prefix);
+	n = pending->key ? pending->n : -1;
+	pending->day = find_vector(image, what, NN_I32, n, Max(n, 0), &n, "%s.pending_days", prefix);
+	f->seen = find_vector(image, what, NN_I32, -1, f->vocab, &n, "%s.seen", prefix);
+	if (f->seen && n != f->vocab)
+		damaged(what, "tensor \"%s.seen\" has the wrong length", prefix);
+}
+
 static void
 find_vocabularies(ModelImage *image, const char *what)
 {
@@ -154,6 +171,7 @@ find_vocabularies(ModelImage *image, const char *what)
 			{
 				snprintf(prefix, sizeof(prefix), "vocabulary.%s.%s", nn_group_name[group], f->name);
 				find_table(image, what, &f->vocabulary, prefix, ".keys", ".ids");
+				find_counts(image, what, f, prefix);
 			}
 			else if (f->encoding == ENCODE_BANDS)
 			{
@@ -244,6 +262,7 @@ find_statistics(ModelImage *image, const char *what)
 		if (task->memory > 0)
 		{
 			int64		J = image->catalogue.n;
+			const int32 *scale;
 
 			neighbours->begin = find_vector(image, what, NN_I64, J, J, &n, "task.%s.memory.begin", task->name);
 			neighbours->length = find_vector(image, what, NN_I32, J, J, &n, "task.%s.memory.length", task->name);
@@ -251,6 +270,10 @@ find_statistics(ModelImage *image, const char *what)
 											"task.%s.memory.items", task->name);
 			neighbours->values = find_vector(image, what, NN_F32, neighbours->n, neighbours->n, &n,
 											 "task.%s.memory.values", task->name);
+			scale = find_vector(image, what, NN_I32, -1, 1, &n, "task.%s.memory.scale", task->name);
+			if (scale && (n != 1 || *scale < 1))
+				damaged(what, "tensor \"task.%s.memory.scale\" is not a positive number", task->name);
+			image->task[t].memory_scale = scale ? *scale : 1;
 		}
 		if (task->features == 0)
 			continue;
@@ -334,6 +357,14 @@ check_table(const Vocabulary *table, int64 least, int64 most, const char *name, 
 	for (int64 i = 0; i < table->capacity; i++)
 		if (table->keys[i] != CELL_NULL && (table->ids[i] < least || table->ids[i] >= most))
 			damaged(what, "a table of \"%s\" has an id out of range", name);
+}
+
+static void
+check_pending(const Pending *pending, const char *name, const char *what)
+{
+	for (int64 i = 0; i < pending->n; i++)
+		if (pending->count[i] < 1 || (i > 0 && pending->key[i] <= pending->key[i - 1]))
+			damaged(what, "the counts of \"%s\" are out of range or order", name);
 }
 
 static void
@@ -517,6 +548,7 @@ image_check(const ModelImage *image, const char *what)
 			const Feature *f = &set->f[group][i];
 
 			check_table(&f->vocabulary, ID_FIRST, f->vocab, f->name, what);
+			check_pending(&f->pending, f->name, what);
 			for (int k = 0; k < f->n_bounds; k++)
 				if (!isfinite(f->bounds[k]) || (k > 0 && f->bounds[k] <= f->bounds[k - 1]))
 					damaged(what, "the bands of \"%s\" are not ascending", f->name);

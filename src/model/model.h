@@ -227,7 +227,10 @@ extern void task_check(const Model *model, const FeatureSet *set, const ModelTas
  *	task.<t>.within_keys I64 [n] (cells): the values within which they are cut
  *	task.<t>.mean F32 [F], task.<t>.scale F32 [F]
  *	task.<t>.calibration F32 [2], where there is one
- *	task.<t>.memory.begin I64 [J], .length I32 [J], .items I32, .values F32 (Neighbours)
+ *	task.<t>.memory.begin I64 [J], .length I32 [J], .items I32, .values F32 (Neighbours),
+ *	.scale I32 [1] unless it is 1
+ *	vocabulary.<group>.<f>.pending_keys I64, .pending_counts I32, .pending_days I32 (Pending)
+ *	vocabulary.<group>.<f>.seen I32 [vocab], with option "forget"
  */
 typedef struct ImageTask
 {
@@ -240,6 +243,7 @@ typedef struct ImageTask
 	const Cell *within_key;
 	float		calibration[2];	/* a logit counts as [0] * logit + [1], [0] > 0 */
 	Neighbours	neighbours;		/* next_item with a memory term */
+	uint32		memory_scale;	/* its sums are of one in so many users */
 } ImageTask;
 
 static inline double
@@ -405,6 +409,9 @@ typedef struct VersionFacts
 	int64		items;
 	TimestampTz cut;			/* of the hold-out; DT_NOBEGIN: none */
 	TimestampTz trained_until;	/* DT_NOBEGIN: no event */
+	TimestampTz since;			/* rows after it were trained on; DT_NOBEGIN: all */
+	int			nights;			/* since the last full training */
+	const char *recent;			/* JSON: see night_recent; NULL: not known */
 	double		seconds;
 	const char *kernel;			/* NULL: trained elsewhere, of which nothing is known but
 								 * parameters and items */

@@ -106,6 +106,12 @@ static const Option model_table[] = {
 	{"holdout_min_events", OPTION_INT, "users with fewer events are not judged", AT(holdout_min_events), 1, 1, 1e9},
 	{"refit", OPTION_BOOL, "whether a last pass learns from what was held out", AT(refit), true},
 	{"calibrate", OPTION_BOOL, "whether the tasks' logits are scaled to be calibrated probabilities", AT(calibrate), true},
+	{"lateness", OPTION_INTERVAL, "how late rows may come: so long before the newest row ends what is trained on", AT(lateness), 0, .max = 1e3},
+	{"full_every", OPTION_INT, "nights from one full training to the next, 0 for none", AT(full_every), 30, 0, 100000},
+	{"replay", OPTION_NUMBER, "older samples that a night trains on again, for each new one", AT(replay), 0, 0, 10},
+	{"count_expiry", OPTION_INTERVAL, "how long nights remember how often an id was seen that is still read as unknown", AT(count_expiry), 30 * SECS_PER_DAY, .max = 1e4},
+	{"forget", OPTION_INTERVAL, "after how long without being seen an id loses its embedding, 0 for never", AT(forget), 0, .max = 1e4},
+	{"relearn_bands", OPTION_BOOL, "whether nights cut numbers into new bands", AT(relearn_bands), false},
 	{"seed", OPTION_INT64, "start of the random numbers", AT(seed), 1, 0, LARGEST},
 	{"workers", OPTION_INT, "processes that do a job together", AT(workers), 1, 1, 16},
 	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
@@ -152,7 +158,7 @@ static const Option task_table[] = {
 	{"matures", OPTION_INTERVAL, "how long after a sample its label is known", AT(matures), .max = 1e4, FOR(SAMPLES)},
 };
 
-const char *const train_mode_name[] = {"full", "alone", "head", "finetune"};
+const char *const train_mode_name[] = {"full", "alone", "head", "finetune", "nightly"};
 
 #undef AT
 #undef COUNT
@@ -452,7 +458,7 @@ set_default(const Option *option, void *base)
 			FIELD(base, option->offset, TimestampTz) = DT_NOEND;
 			break;
 		case OPTION_INTERVAL:
-			FIELD(base, option->offset, int64) = 0;
+			FIELD(base, option->offset, int64) = (int64) option->value * USECS_PER_SEC;
 			break;
 		case OPTION_HOLDOUT:
 			((ModelOptions *) base)->holdout = HOLDOUT_SHARE;

@@ -77,6 +77,12 @@ typedef struct ModelOptions
 	int			holdout_min_events; /* users with fewer events are not evaluated */
 	bool		refit;			/* true */
 	bool		calibrate;		/* true */
+	int64		lateness;		/* 0: microseconds that rows may come late */
+	int			full_every;		/* 30: nights between two full trainings, 0: none */
+	double		replay;			/* 0: older samples that a night trains on again, for each new one */
+	int64		count_expiry;	/* 30 days: microseconds that counts of ids without a row are kept */
+	int64		forget;			/* 0: microseconds after which an unseen id loses its row, 0: never */
+	bool		relearn_bands;	/* false: nights keep the bands of numbers */
 	int64		seed;			/* 1 */
 	int			workers;		/* 1: processes that do a job together */
 	int			evaluate_samples;	/* at most this many samples a task are evaluated */
@@ -132,10 +138,11 @@ typedef enum TrainMode
 	TRAIN_FULL,					/* all tasks from nothing */
 	TRAIN_ALONE,				/* some tasks from nothing, in a network of their own */
 	TRAIN_HEAD,					/* some tasks' heads on the frozen network of a version */
-	TRAIN_FINETUNE				/* everything, from a version's weights */
+	TRAIN_FINETUNE,				/* everything, from a version's weights */
+	TRAIN_NIGHTLY				/* the same by what came since: no option, an action */
 } TrainMode;
 
-extern const char *const train_mode_name[TRAIN_FINETUNE + 1];
+extern const char *const train_mode_name[TRAIN_NIGHTLY + 1];
 
 /* Of a training alone; the others that it takes are the model's. */
 typedef struct TrainOptions

@@ -82,18 +82,24 @@ void
 version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool publish)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, FLOAT8OID, TEXTOID};
+	TIMESTAMPTZOID, FLOAT8OID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID};
 	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version),
 		Int64GetDatum(facts->parameters), Int64GetDatum(facts->events),
 		Int64GetDatum(facts->users), Int64GetDatum(facts->items),
 		TimestampTzGetDatum(facts->cut), TimestampTzGetDatum(facts->trained_until),
-	Float8GetDatum(facts->seconds), facts->kernel ? CStringGetTextDatum(facts->kernel) : (Datum) 0};
-	char		nulls[] = "          ";
+		Float8GetDatum(facts->seconds), facts->kernel ? CStringGetTextDatum(facts->kernel) : (Datum) 0,
+		TimestampTzGetDatum(facts->since), Int32GetDatum(facts->nights),
+	facts->recent ? CStringGetTextDatum(facts->recent) : (Datum) 0};
+	char		nulls[] = "             ";
 	char	   *model_name;
 
 	if (facts->kernel == NULL)
 		nulls[3] = nulls[4] = nulls[8] = nulls[9] = 'n';
 
+	if (facts->recent == NULL)
+		nulls[12] = 'n';
+	if (TIMESTAMP_IS_NOBEGIN(facts->since))
+		nulls[10] = 'n';
 	if (TIMESTAMP_IS_NOBEGIN(facts->cut))
 		nulls[6] = 'n';
 	if (TIMESTAMP_IS_NOBEGIN(facts->trained_until))
@@ -101,10 +107,11 @@ version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool pu
 
 	model_name = lock_model(model_id);
 	if (state_execute("UPDATE _dupn.version SET state = 'ready', parameters = $3, events = $4, users = $5,"
-					  " items = $6, cut = $7, trained_until = $8, seconds = $9, kernel = $10"
+					  " items = $6, cut = $7, trained_until = $8, seconds = $9, kernel = $10, since = $11, nights = $12,"
+					  " recent = $13::pg_catalog.jsonb"
 					  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2"
 					  " AND state OPERATOR(pg_catalog.=) 'building'",
-					  10, types, values, nulls, NULL, NULL) == 0)
+					  13, types, values, nulls, NULL, NULL) == 0)
 		elog(ERROR, "version %d of model \"%s\" is not being built", version, model_name);
 	if (publish)
 		version_publish(model_name, model_id, version);

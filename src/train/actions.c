@@ -9,6 +9,7 @@
 
 #include "hint.h"
 #include "train/evaluate.h"
+#include "train/night.h"
 #include "train/refresh.h"
 #include "train/transfer.h"
 
@@ -28,6 +29,7 @@ train_check(Model *model, Jsonb *options)
 
 static const JobAction actions[] = {
 	{"train", train_check, train_run},
+	{"finetune", finetune_check, finetune_run},
 	{"refresh", refresh_check, refresh_run},
 	{"evaluate", evaluate_check, evaluate_run},
 	{"compare", compare_check, compare_run},
@@ -49,11 +51,6 @@ job_action(const char *name)
 			return &actions[i];
 		known[i] = actions[i].name;
 	}
-	if (strcmp(name, "finetune") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("action \"%s\" is not there yet in version %s", name, DUPN_VERSION),
-				 errhint("Actions are %s.", quoted_list(known, lengthof(known)))));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized action \"%s\"", name),

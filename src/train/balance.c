@@ -30,6 +30,7 @@
 #define LEARNING_RATE		0.01	/* of log variances */
 #define MOST_VARIANCE		3.0		/* of their amounts */
 #define MIN_CONSTANT		1e-6	/* a loss below it tells nothing apart */
+#define LITTLE_CONSTANT		0.02	/* nor should a night's */
 
 /* Entropy in nats of weights that need not sum to 1. */
 static double
@@ -127,12 +128,19 @@ find_constants(Trainer *trainer, float *base_rate)
 		double		mean;
 		double	   *training = count_targets(trainer, t, SPLIT_TRAIN, n, &mean);
 
+		trainer->constant[SPLIT_TRAIN][t] = entropy(training, n);
+
+		/* a night may have no sample of a task, or samples of one kind */
+		if (data->since != DT_NOBEGIN && !(mean > 0 && trainer->constant[SPLIT_TRAIN][t] > LITTLE_CONSTANT))
+		{
+			trainer->constant[SPLIT_TRAIN][t] = log(2);
+			mean = Max(mean, 1);
+		}
 		if (!(mean > 0))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),
 					 errmsg("task \"%s\": all samples before the hold-out weigh nothing", task->name),
 					 errhint("Look at its weight column and its options \"label_weights\" and \"type_weights\".")));
-		trainer->constant[SPLIT_TRAIN][t] = entropy(training, n);
 		if (!(trainer->constant[SPLIT_TRAIN][t] > MIN_CONSTANT))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION),

@@ -44,9 +44,9 @@ shrunk(double sum, double from, double to)
 	return sum / (sqrt(from * to) + KNN_SHRINK);
 }
 
-static const PairRule next_rule = {.reach = 1, .decay = 1, .latest = 2 * HISTORY, .task = -1};
-static const PairRule decayed_rule = {.reach = REACH, .decay = DECAY, .latest = 2 * HISTORY, .task = -1, .score = cosine};
-static const PairRule together_rule = {.together = true, .latest = 2 * HISTORY, .task = -1, .score = shrunk};
+static const PairRule next_rule = {.reach = 1, .decay = 1, .latest = 2 * HISTORY, .task = -1, .after = DT_NOBEGIN};
+static const PairRule decayed_rule = {.reach = REACH, .decay = DECAY, .latest = 2 * HISTORY, .task = -1, .after = DT_NOBEGIN, .score = cosine};
+static const PairRule together_rule = {.together = true, .latest = 2 * HISTORY, .task = -1, .after = DT_NOBEGIN, .score = shrunk};
 
 /* ---------------- ranking by sparse scores ---------------- */
 
@@ -241,10 +241,13 @@ next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask
 {
 	static const char *const names[] = {"popularity", "own_recent", "own_counts", "markov",
 	"decayed_markov", "item_knn", "own_then_knn"};
+	/* a night has its users' windows alone, of which tables would be made anew each time */
+	bool		tables = data->since == DT_NOBEGIN;
+	int			n_scorers = tables ? lengthof(names) : 3;
 	Results    *results[lengthof(names)];
-	ItemTable  *next = item_table(data, &next_rule);
-	ItemTable  *decayed = item_table(data, &decayed_rule);
-	ItemTable  *together = item_table(data, &together_rule);
+	ItemTable  *next = tables ? item_table(data, &next_rule) : NULL;
+	ItemTable  *decayed = tables ? item_table(data, &decayed_rule) : NULL;
+	ItemTable  *together = tables ? item_table(data, &together_rule) : NULL;
 	Ranking		ranking = {0};
 	History		history = {0};
 	int64		longest = 0;
@@ -253,7 +256,7 @@ next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask
 		longest = Max(longest, data->users[u].n);
 	history.item = palloc0_array_huge(int32, longest);
 	ranking_init(&ranking, data);
-	for (int r = 0; r < lengthof(names); r++)
+	for (int r = 0; r < n_scorers; r++)
 	{
 		results[r] = add_results(judged, names[r]);
 		results[r]->rank = palloc0_array_huge(double, judged->n);
@@ -278,7 +281,7 @@ next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask
 				ranking.seen[ranking.n_seen++] = history.item[h];
 			}
 
-		for (int r = 0; r < lengthof(names); r++)
+		for (int r = 0; r < n_scorers; r++)
 		{
 			switch (r)
 			{
@@ -327,9 +330,12 @@ next_item_baselines(const Dataset *data, const Moments *moments, const ModelTask
 	}
 	pfree(history.item);
 	ranking_free(&ranking);
-	item_table_free(next);
-	item_table_free(decayed);
-	item_table_free(together);
+	if (tables)
+	{
+		item_table_free(next);
+		item_table_free(decayed);
+		item_table_free(together);
+	}
 }
 
 /* ---------------- multiclass ---------------- */

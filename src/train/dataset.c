@@ -71,8 +71,7 @@ compare_items(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The cells of a feature of an item: from where it is declared, else from the catalog. */
-static int
+int
 item_cells(Build *build, const RawItem *item, int f, const Cell **cells)
 {
 	const RawRows *catalog = build->catalog;
@@ -479,19 +478,21 @@ dataset_context(const Dataset *data, int task, int64 sample, IdRow *row)
 /* ---------------- all of it ---------------- */
 
 Dataset *
-dataset_load(const Job *job, const Model *model, const ModelImage *base)
+dataset_load(const Job *job, const Model *model, const ModelImage *base, DataRange range)
 {
 	MemoryContext context = AllocSetContextCreate(job->context, "dupn data set", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext temporary = AllocSetContextCreate(job->context, "dupn reading", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(temporary);
 	Dataset    *data = MemoryContextAllocZero(context, sizeof(Dataset));
 	Build	   *build = palloc0(sizeof(Build));
+	bool		night = !TIMESTAMP_IS_NOBEGIN(range.since);
 	int64		kilobytes = dupn_job_memory > 0 ? dupn_job_memory : maintenance_work_mem;
 
 	data->model = model;
 	data->base = base;
 	data->until = DT_NOEND;
-	data->since = DT_NOBEGIN;
+	data->since = range.since;
+	data->until_read = range.until;
 	data->context = context;
 	data->memory = column_memory(job->context, kilobytes * 1024);
 	data->store = column_store(context, data->memory);
@@ -501,18 +502,22 @@ dataset_load(const Job *job, const Model *model, const ModelImage *base)
 	build->store = column_store(temporary, data->memory);
 
 	read_relations(build);
-	job_progress(base ? "learning levels" : "learning vocabularies", 0.05, 0, NULL);
+	job_progress(base && !night ? "learning levels" : "learning vocabularies", 0.05, 0, NULL);
 	learn_split(build);
 	learn_items(build);
-	if (base == NULL)
+	if (base == NULL || night)
 		learn_features(build);
 	learn_levels(build);
 	weights_learn(build);
 	job_progress("encoding", 0.07, 0, NULL);
-	if (base)
+	if (night)
+		grow_catalogue(build);
+	else if (base)
 		base_catalogue(build);
 	else
 		make_catalogue(build);
+	if (base == NULL || night)
+		count_held_out(build);
 
 	/* what was learned came beside the rows */
 	(void) column_memory_reserve(data->memory, 0);
@@ -538,4 +543,19 @@ dataset_load(const Job *job, const Model *model, const ModelImage *base)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(temporary);
 	return data;
+}
+
+void
+dataset_refit(Dataset *data)
+{
+	int64	   *count = unconstify(int64 *, data->catalogue.count);
+
+	/* a version's own counts, and those of its memory, stay its own */
+	if (data->held_out == NULL)
+		return;
+	for (int t = 0; t < data->model->n_tasks; t++)
+		if (data->model->task[t].kind == NN_NEXT_ITEM && data->model->task[t].options.memory)
+			memory_refit(data, t);
+	for (int64 j = 0; j < data->catalogue.n; j++)
+		count[j] += data->held_out[j];
 }

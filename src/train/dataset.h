@@ -62,6 +62,9 @@ typedef struct RawQuery
 				time,
 				key;			/* rows without them are skipped */
 	bool		item_texts;		/* remember how keys are printed: they are of the catalogue */
+	int			n_arguments;
+	Oid		   *argument_type;
+	Datum	   *argument;
 	int			n_extra;		/* the last columns of the query */
 	HTAB	  **extra_texts;	/* [n_extra], entries or the array may be NULL */
 	HTAB	  **feature_texts;	/* per item feature, or NULL */
@@ -74,7 +77,9 @@ typedef struct RawItem
 	int64		text;			/* where it ends in Build.item_text */
 	int64		catalog_row;	/* -1: the catalog relation has none */
 	int64		event_row;		/* its latest event before the cut, else its latest; -1: none */
-	int64		count;			/* training events */
+	int64		count;			/* events before the hold-out */
+	int64		fresh;			/* those of them that are new */
+	int64		held_out;
 } RawItem;
 
 typedef struct Condition
@@ -232,6 +237,13 @@ extern void learn_split(Build *build);
 extern void learn_items(Build *build);
 extern void learn_features(Build *build);
 
+/* ---------------- grow.c: what a night adds to it ---------------- */
+
+extern void grow_catalogue(Build *build);
+
+/* data->held_out, of whatever catalogue. */
+extern void count_held_out(Build *build);
+
 /* ---------------- levels.c ---------------- */
 
 extern void learn_levels(Build *build);
@@ -261,6 +273,9 @@ typedef struct IdWriter
 } IdWriter;
 
 extern IdWriter id_writer(Dataset *data, IdColumn *column, bool multi);
+
+/* The cells of a feature of an item: from where it is declared, else from the catalog. */
+extern int	item_cells(Build *build, const RawItem *item, int f, const Cell **cells);
 
 /* Cells to the ids of a feature; returns how many. */
 extern int	encode_cells(const Feature *feature, const Cell *cells, int n, int32 *ids);

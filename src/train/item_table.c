@@ -45,7 +45,7 @@ item_table_events(const Dataset *data, const PairRule *rule, const User *user, i
 	{
 		int64		middle = low + (high - low) / 2;
 
-		if (data->events->time[middle] < user->hold_out)
+		if (rule->held_out || data->events->time[middle] < user->hold_out)
 			low = middle + 1;
 		else
 			high = middle;
@@ -72,9 +72,10 @@ put(Sink *sink, int32 from, int32 to, float weight)
 }
 
 static void
-pairs_after(const Dataset *data, const PairRule *rule, const int64 *row, int n, Sink *sink)
+pairs_after(const Dataset *data, const PairRule *rule, const User *user, const int64 *row, int n, Sink *sink)
 {
 	const int32 *item = data->events->item;
+	const TimestampTz *time = data->events->time;
 
 	for (int a = 0; a < n; a++)
 	{
@@ -82,7 +83,8 @@ pairs_after(const Dataset *data, const PairRule *rule, const int64 *row, int n, 
 
 		for (int b = a + 1; b < n && b <= a + rule->reach; b++)
 		{
-			if (item[row[a]] != item[row[b]])
+			if (item[row[a]] != item[row[b]] && time[row[b]] > rule->after &&
+				(!rule->held_out || time[row[b]] >= user->hold_out))
 			{
 				if (rule->task < 0 || event_is_target(data, rule->task, row[b]))
 					put(sink, item[row[a]], item[row[b]], weight);
@@ -129,7 +131,7 @@ user_pairs(const Dataset *data, const PairRule *rule, const User *user, int64 *r
 	if (rule->together)
 		pairs_together(items, n, sink);
 	else
-		pairs_after(data, rule, rows, n, sink);
+		pairs_after(data, rule, user, rows, n, sink);
 }
 
 /* Pairs in their order, each with its score. */

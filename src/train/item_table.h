@@ -20,6 +20,8 @@ typedef struct PairRule
 	float		decay;			/* factor on a pair's weight for every event between the two */
 	float		back;			/* weight of the same pair the other way round */
 	int64		latest;			/* training events of a user that are looked at */
+	TimestampTz after;			/* DT_NOBEGIN, or only pairs count whose later event came after it */
+	bool		held_out;		/* only those whose later event is held out */
 	int			task;			/* of next_item whose targets alone are counted as coming; -1: any event is */
 	double		(*score) (double sum, double from, double to);	/* of a sum, and how often the two items
 																 * occurred; NULL: the sum */

@@ -137,7 +137,7 @@ share_cut(Build *build, double share)
 			{
 				TimestampTz time = raw_time(build->samples[t], row);
 
-				if (label_settled(build, t, time))
+				if (label_settled(build, t, time) && sample_is_new(build->data, t, time))
 					column_append(times, &time, 1);
 				if (row % CHECK_EVERY == 0)
 					job_check();
@@ -155,7 +155,7 @@ share_cut(Build *build, double share)
 			{
 				TimestampTz time = raw_time(build->events, row);
 
-				if (has && time == last)
+				if ((has && time == last) || time <= build->data->since)
 					continue;
 				if (build->n_conditions[t] > 0 &&
 					!event_allowed(build, t, row, raw_item(build, build->events, row)))
@@ -170,6 +170,8 @@ share_cut(Build *build, double share)
 	}
 	column_finish(times);
 	n = times->n;
+	if (n == 0 && !TIMESTAMP_IS_NOBEGIN(build->data->since))
+		return DT_NOEND;
 	if (n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
@@ -261,9 +263,8 @@ make_users(Build *build, int64 *before, int64 *after)
 			const RawRun *run = (const RawRun *) build->events->run->data + r;
 
 			for (int64 row = run->start; row < run->start + run->n; row++)
-			{
-				*(raw_time(build->events, row) < user.hold_out ? before : after) += 1;
-			}
+				if (raw_time(build->events, row) > data->since)
+					*(raw_time(build->events, row) < user.hold_out ? before : after) += 1;
 		}
 		column_append(build->users, &user, 1);
 		if (build->users->n % CHECK_EVERY == 0)
@@ -274,6 +275,29 @@ make_users(Build *build, int64 *before, int64 *after)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("more than %d users", PG_INT32_MAX)));
+}
+
+/* The end of what is known: the latest event or sample that was read. */
+static TimestampTz
+find_last_time(Build *build)
+{
+	Dataset    *data = build->data;
+	TimestampTz last = DT_NOBEGIN;
+
+	if (!TIMESTAMP_IS_NOEND(data->until_read))
+		return data->until_read;
+	for (int t = -1; t < data->model->n_tasks; t++)
+	{
+		const RawRows *rows = t < 0 ? build->events : build->samples[t];
+
+		for (int64 row = 0; rows != NULL && row < rows->n; row++)
+		{
+			last = Max(last, raw_time(rows, row));
+			if (row % CHECK_EVERY == 0)
+				job_check();
+		}
+	}
+	return last;
 }
 
 void
@@ -293,13 +317,7 @@ learn_split(Build *build)
 						   build->events->skipped) : 0,
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
-	data->last_time = DT_NOBEGIN;
-	for (int64 row = 0; row < build->events->n; row++)
-	{
-		data->last_time = Max(data->last_time, raw_time(build->events, row));
-		if (row % CHECK_EVERY == 0)
-			job_check();
-	}
+	data->last_time = find_last_time(build);
 	switch (options->holdout)
 	{
 		case HOLDOUT_SHARE:
@@ -314,6 +332,7 @@ learn_split(Build *build)
 	}
 	make_users(build, &before, &after);
 	data->events_before_cut = before;
+	data->events_after_cut = after;
 	if (before == 0 && data->base == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
@@ -356,6 +375,7 @@ static void
 visit_item_before(Build *build, const RawUser *user, int64 row, RawItem *item, void *arg)
 {
 	item->count++;
+	item->fresh += raw_time(build->events, row) > build->data->since;
 	if (item->event_row < 0 || is_later(build->events, row, item->event_row))
 		item->event_row = row;
 }
@@ -363,6 +383,7 @@ visit_item_before(Build *build, const RawUser *user, int64 row, RawItem *item, v
 static void
 visit_item_after(Build *build, const RawUser *user, int64 row, RawItem *item, void *arg)
 {
+	item->held_out += raw_time(build->events, row) >= user->hold_out;
 	if (item->count == 0 &&
 		(item->event_row < 0 || is_later(build->events, row, item->event_row)))
 		item->event_row = row;
@@ -400,7 +421,15 @@ typedef struct Learner
 	VocabularyBuilder *builder[NN_GROUPS][NN_MAX_FEATURES];
 	Column	   *numbers[NN_GROUPS][NN_MAX_FEATURES];	/* double */
 	uint64		keep_below;		/* hash of users whose numbers are taken */
+	bool		held_out;		/* the held-out rows, else those before */
 } Learner;
+
+/* Is a row of a task's samples, or (-1) an event, looked at? */
+static bool
+is_looked_at(const Build *build, const Learner *learner, const RawUser *user, int task, TimestampTz time)
+{
+	return sample_is_new(build->data, task, time) && (time >= user->hold_out) == learner->held_out;
+}
 
 static void
 learn_cells(Learner *learner, const FeatureSet *set, nn_group g, int f, uint64 hash,
@@ -420,9 +449,9 @@ learn_cells(Learner *learner, const FeatureSet *set, nn_group g, int f, uint64 h
 
 		if (cells[i] == CELL_NULL)
 			continue;
-		if (feature->encoding == ENCODE_ID)
+		if (learner->builder[g][f])
 			vocabulary_count(learner->builder[g][f], cells[i]);
-		else if (feature->encoding == ENCODE_BANDS && hash <= learner->keep_below &&
+		else if (learner->numbers[g][f] && hash <= learner->keep_below &&
 				 isfinite(number = cell_number(cells[i], feature->kind)))
 			column_append(learner->numbers[g][f], &number, 1);
 	}
@@ -434,6 +463,8 @@ visit_features(Build *build, const RawUser *user, int64 row, RawItem *item, void
 	const FeatureSet *set = build->data->set;
 	uint64		hash = cell_hash(user->key);
 
+	if (!is_looked_at(build, arg, user, -1, raw_time(build->events, row)))
+		return;
 	for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
 		for (int f = 0; f < set->n[g]; f++)
 		{
@@ -455,9 +486,22 @@ visit_features(Build *build, const RawUser *user, int64 row, RawItem *item, void
 		}
 }
 
-/* Candidates and contexts of the samples before the cut, and profiles. */
+/* Has a user no events but those looked at?  Whose profile was counted before is not counted again. */
+static bool
+is_new_user(const Build *build, const RawUser *user)
+{
+	const RawRun *runs = build->events->run->data;
+
+	for (int64 r = user->first_run; r < user->first_run + user->n_runs; r++)
+		for (int64 row = runs[r].start; row < runs[r].start + runs[r].n; row++)
+			if (!sample_is_new(build->data, -1, raw_time(build->events, row)))
+				return false;
+	return user->n_runs > 0;
+}
+
+/* Candidates and contexts of a task's samples, and (task -1) profiles. */
 static void
-learn_rows(Build *build, Learner *learner, const RawRows *rows, nn_group group, bool profile)
+learn_rows(Build *build, Learner *learner, const RawRows *rows, nn_group group, int task)
 {
 	const FeatureSet *set = build->data->set;
 	const RawRun *runs = rows->run->data;
@@ -471,7 +515,8 @@ learn_rows(Build *build, Learner *learner, const RawRows *rows, nn_group group, 
 			job_check();
 		for (int64 row = runs[r].start; user != NULL && row < runs[r].start + runs[r].n; row++)
 		{
-			if (profile ? user->n_runs == 0 : raw_time(rows, row) >= user->hold_out)
+			if (task < 0 ? learner->held_out || !is_new_user(build, user) :
+				!is_looked_at(build, learner, user, task, raw_time(rows, row)))
 				continue;
 			for (int f = 0; f < set->n[group]; f++)
 			{
@@ -488,10 +533,66 @@ learn_rows(Build *build, Learner *learner, const RawRows *rows, nn_group group, 
 }
 
 static void
-finish_feature(Build *build, Learner *learner, int g, int f)
+count_features(Build *build, Learner *learner)
+{
+	visit_training_events(build, true, visit_features, learner);
+	for (int t = 0; t < build->data->model->n_tasks; t++)
+		if (build->samples[t])
+		{
+			learn_rows(build, learner, build->samples[t], NN_ITEM, t);
+			learn_rows(build, learner, build->samples[t], NN_CONTEXT, t);
+			learn_rows(build, learner, build->samples[t], NN_THING, t);
+		}
+	if (build->profile)
+		learn_rows(build, learner, build->profile, NN_PROFILE, -1);
+}
+
+/*
+ * What is learned of a feature: all of it, or beside a version what the night
+ * adds.  The first property says how many types there are, by which other
+ * tensors are shaped: new types wait for a full training.
+ */
+static bool
+is_learned(const Dataset *data, int g, int f)
+{
+	const Feature *feature = &data->set->f[g][f];
+
+	if (data->base == NULL)
+		return feature->encoding == ENCODE_ID || feature->encoding == ENCODE_BANDS;
+	if (feature->encoding == ENCODE_BANDS)
+		return data->model->options.relearn_bands;
+	return feature->encoding == ENCODE_ID && (g != NN_PROPERTY || f > 0);
+}
+
+static void
+learn_bands(Build *build, Feature *feature, Column *numbers)
+{
+	double	   *bounds = MemoryContextAlloc(build->data->context, sizeof(double) * Max(feature->bands, 1));
+	int			n;
+
+	column_finish(numbers);
+	numbers = column_sorted(numbers, compare_numbers);
+	n = bands_learn(numbers->data, numbers->n, feature->bands, bounds);
+	column_free(numbers);
+
+	/* a night of few numbers does not take a version's bands away */
+	if (build->data->base != NULL && n < feature->n_bounds)
+		return;
+	feature->n_bounds = n;
+	feature->bounds = bounds;
+}
+
+static void
+finish_feature(Build *build, Learner *learner, Learner *held_out, int g, int f)
 {
 	Dataset    *data = build->data;
+	const ModelOptions *options = &data->model->options;
 	Feature    *feature = &data->set->f[g][f];
+	GrowthRule	rule = {
+		.today = day_of(data->last_time),
+		.keep = (int32) (options->count_expiry / USECS_PER_DAY),
+		.forget = (int32) ((options->forget + USECS_PER_DAY - 1) / USECS_PER_DAY)
+	};
 
 	if (g == NN_CONTEXT && feature->shares >= 0)
 	{
@@ -505,19 +606,12 @@ finish_feature(Build *build, Learner *learner, int g, int f)
 		feature->vocab = item->vocab;
 		return;
 	}
-	if (feature->encoding == ENCODE_ID)
-		vocabulary_finish(learner->builder[g][f], feature);
-	else if (feature->encoding == ENCODE_BANDS)
-	{
-		double	   *bounds = MemoryContextAlloc(data->context, sizeof(double) * Max(feature->bands, 1));
-		Column	   *numbers = learner->numbers[g][f];
-
-		column_finish(numbers);
-		numbers = column_sorted(numbers, compare_numbers);
-		feature->n_bounds = bands_learn(numbers->data, numbers->n, feature->bands, bounds);
-		feature->bounds = bounds;
-		column_free(numbers);
-	}
+	if (learner->builder[g][f])
+		vocabulary_grow(learner->builder[g][f], held_out->builder[g][f], feature, &rule, &data->growth[g][f]);
+	else if (learner->numbers[g][f])
+		learn_bands(build, feature, learner->numbers[g][f]);
+	else if (data->base)
+		return;
 	feature_set_vocab(data->set, feature);
 }
 
@@ -525,28 +619,30 @@ void
 learn_features(Build *build)
 {
 	Dataset    *data = build->data;
-	const Model *model = data->model;
 	FeatureSet *set = data->set;
 	Learner    *learner = MemoryContextAllocZero(build->context, sizeof(Learner));
+	Learner    *held_out = MemoryContextAllocZero(build->context, sizeof(Learner));
 
 	learner->keep_below = quantile_users(data);
+	held_out->held_out = true;
 	for (int g = 0; g < NN_GROUPS; g++)
 		for (int f = 0; f < set->n[g]; f++)
-			if (set->f[g][f].encoding == ENCODE_ID)
-				learner->builder[g][f] = vocabulary_builder(data->context);
-			else if (set->f[g][f].encoding == ENCODE_BANDS)
-				learner->numbers[g][f] = column_add(build->store, sizeof(double), NULL);
-
-	visit_training_events(build, false, visit_features, learner);
-	for (int t = 0; t < model->n_tasks; t++)
-		if (build->samples[t])
 		{
-			learn_rows(build, learner, build->samples[t], NN_ITEM, false);
-			learn_rows(build, learner, build->samples[t], NN_CONTEXT, false);
-			learn_rows(build, learner, build->samples[t], NN_THING, false);
+			if (!is_learned(data, g, f) || (g == NN_CONTEXT && set->f[g][f].shares >= 0))
+				continue;
+			if (set->f[g][f].encoding == ENCODE_ID)
+			{
+				learner->builder[g][f] = vocabulary_builder(data->context);
+				held_out->builder[g][f] = vocabulary_builder(data->context);
+			}
+			else
+				learner->numbers[g][f] = column_add(build->store, sizeof(double), NULL);
 		}
-	if (build->profile)
-		learn_rows(build, learner, build->profile, NN_PROFILE, true);
+	count_features(build, learner);
+
+	/* what is not trained on will be new to the next night as well */
+	if (data->model->options.refit)
+		count_features(build, held_out);
 
 	/* the order matters: types before activity, items before what shares their tables */
 	for (int g = 0; g < NN_GROUPS; g++)
@@ -554,7 +650,7 @@ learn_features(Build *build)
 		static const nn_group order[NN_GROUPS] = {NN_ITEM, NN_PROPERTY, NN_PROFILE, NN_CONTEXT, NN_THING};
 
 		for (int f = 0; f < set->n[order[g]]; f++)
-			finish_feature(build, learner, order[g], f);
+			finish_feature(build, learner, held_out, order[g], f);
 		if (order[g] == NN_PROPERTY)
 			set->types = set->n[NN_PROPERTY] > 0 && !set->f[NN_PROPERTY][0].multi &&
 				set->f[NN_PROPERTY][0].encoding != ENCODE_FIXED ? (int) set->f[NN_PROPERTY][0].vocab : 1;

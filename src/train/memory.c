@@ -28,51 +28,50 @@
 #define SHRINK		5.0
 #define LEAST_SUM	1e-3		/* of pairs; below it is rounding */
 
-static const PairRule memory_rule = {.reach = 10, .decay = .7f, .back = .2f, .latest = 1000};
+static const PairRule rule_of_all = {.reach = 10, .decay = .7f, .back = .2f, .latest = 1000, .after = DT_NOBEGIN};
 
-static PairRule
-rule_of(int task)
+PairRule
+memory_rule(int task)
 {
-	PairRule	rule = memory_rule;
+	PairRule	rule = rule_of_all;
 
 	rule.task = task;
 	return rule;
 }
 
-/*
- * S of a sum of pairs of two items that occurred so often, among so many
- * events: how many times as often as chance would have it one came after the
- * other, shrunk; and back.
- */
-static double
-lift(double sum, double from, double to, double events)
+double
+memory_lift(double sum, double from, double to, double events)
 {
 	return sum * events / ((from + SHRINK) * (to + SHRINK));
 }
 
-static double
-sum_of(double lift, double from, double to, double events)
+double
+memory_sum(double lift, double from, double to, double events)
 {
 	return lift * (from + SHRINK) * (to + SHRINK) / events;
 }
 
 /* ---------------- counting ---------------- */
 
-typedef struct Neighbour
+static const int64 *prune_count;
+
+/* Neither the rare nor the frequent take all places. */
+static double
+strength(const Neighbour *neighbour)
 {
-	int32		item;
-	float		sum;
-	double		strength;		/* neither the rare nor the frequent take all places */
-} Neighbour;
+	return neighbour->sum / sqrt(prune_count[neighbour->item] + SHRINK);
+}
 
 static int
 compare_strength(const void *a, const void *b)
 {
 	const Neighbour *x = a;
 	const Neighbour *y = b;
+	double		p = strength(x);
+	double		q = strength(y);
 
-	if (x->strength != y->strength)
-		return x->strength > y->strength ? -1 : 1;
+	if (p != q)
+		return p > q ? -1 : 1;
 	return x->item < y->item ? -1 : x->item > y->item;
 }
 
@@ -85,10 +84,21 @@ compare_items(const void *a, const void *b)
 	return x->item < y->item ? -1 : x->item > y->item;
 }
 
+int
+memory_prune(Neighbour *row, int64 size, const int64 *count)
+{
+	if (size <= MOST_NEIGHBOURS)
+		return (int) size;
+	prune_count = count;
+	qsort(row, size, sizeof(Neighbour), compare_strength);
+	qsort(row, MOST_NEIGHBOURS, sizeof(Neighbour), compare_items);
+	return MOST_NEIGHBOURS;
+}
+
 static void
 count_neighbours(Dataset *data, int task)
 {
-	PairRule	rule = rule_of(task);
+	PairRule	rule = memory_rule(task);
 	ItemTable  *table = item_table(data, &rule);
 	TaskMemory *memory = &data->item_memory[task];
 	const int64 *count = memory->count;
@@ -114,21 +124,14 @@ count_neighbours(Dataset *data, int task)
 		{
 			const Pair *pair = &table->pair[begin + k];
 
-			row[k].item = pair->to;
-			row[k].sum = pair->weight;
-			row[k].strength = pair->weight / sqrt(count[pair->to] + SHRINK);
+			row[k] = (Neighbour) {pair->to, pair->weight};
 		}
-		if (size > MOST_NEIGHBOURS)
-		{
-			qsort(row, size, sizeof(Neighbour), compare_strength);
-			size = MOST_NEIGHBOURS;
-			qsort(row, size, sizeof(Neighbour), compare_items);
-		}
+		size = memory_prune(row, size, count);
 		begins[i] = items->n;
 		lengths[i] = (int32) size;
 		for (int64 k = 0; k < size; k++)
 		{
-			float		value = (float) lift(row[k].sum, count[i], count[row[k].item], memory->events);
+			float		value = (float) memory_lift(row[k].sum, count[i], count[row[k].item], memory->events);
 
 			column_append(items, &row[k].item, 1);
 			column_append(values, &value, 1);
@@ -141,10 +144,29 @@ count_neighbours(Dataset *data, int task)
 	memory->neighbours.begin = begins;
 	memory->neighbours.length = lengths;
 	memory->neighbours.n = items->n;
-	memory->stride = table->stride;
+	memory->stride = memory->scale = table->stride;
 	if (row)
 		pfree(row);
 	item_table_free(table);
+}
+
+/* Room for the rows of the items that came tonight, which are empty. */
+static void
+memory_extend(Dataset *data, Neighbours *neighbours, int64 n_old)
+{
+	int64		n = data->catalogue.n;
+	int64	   *begin = MemoryContextAllocExtended(data->context, sizeof(int64) * Max(n, 1),
+												   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	int32	   *length = MemoryContextAllocExtended(data->context, sizeof(int32) * Max(n, 1),
+													MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	if (n_old > 0)
+	{
+		memcpy(begin, neighbours->begin, sizeof(int64) * n_old);
+		memcpy(length, neighbours->length, sizeof(int32) * n_old);
+	}
+	neighbours->begin = begin;
+	neighbours->length = length;
 }
 
 void
@@ -154,8 +176,9 @@ memory_learn(Dataset *data, int task)
 	int			known = base ? image_find_task(base, data->model->task[task].name) : -1;
 	TaskMemory *memory = &data->item_memory[task];
 
+	/* a night's catalogue goes on from the version's counts; for now S knows no more than those */
 	memory->count = data->catalogue.count;
-	if (known >= 0)
+	if (known >= 0 && data->since == DT_NOBEGIN)
 		memory->count = base->catalogue.count;
 	for (int64 j = 0; j < data->catalogue.n; j++)
 		memory->events += memory->count[j];
@@ -167,7 +190,10 @@ memory_learn(Dataset *data, int task)
 
 	/* whom the version counted is not known: all of them, then */
 	memory->neighbours = base->task[known].neighbours;
+	memory->scale = base->task[known].memory_scale;
 	memory->stride = 1;
+	if (data->since != DT_NOBEGIN)
+		memory_extend(data, &memory->neighbours, base->catalogue.n);
 }
 
 /* ---------------- terms ---------------- */
@@ -185,6 +211,7 @@ struct MemoryTerms
 	const Neighbours *neighbours;
 	MemoryContext context;
 	PairRule	rule;
+	double		own_weight;		/* of a user's own pairs in the sums */
 	float	   *sum;			/* [J] zero but for touched items */
 	int32	   *touched;
 	int64		n_touched;
@@ -208,7 +235,8 @@ memory_terms_make(const Dataset *data, int task, bool repeats, MemoryContext con
 	terms->data = data;
 	terms->neighbours = &data->item_memory[task].neighbours;
 	terms->context = context;
-	terms->rule = rule_of(task);
+	terms->rule = memory_rule(task);
+	terms->own_weight = data->since == DT_NOBEGIN ? 1 : 1.0 / data->item_memory[task].scale;
 	terms->sum = palloc0_array_huge(float, n);
 	terms->touched = palloc0_array_huge(int32, n);
 	terms->looked_at = palloc0_array_huge(uint8, n);
@@ -244,7 +272,7 @@ add_own(MemoryTerms *terms, int32 from, int32 to, double weight)
 		terms->own_capacity = Max(64, 2 * terms->own_capacity);
 		terms->own = array_resize(terms->own, terms->own_capacity, sizeof(Own), terms->context);
 	}
-	terms->own[terms->n_own++] = (Own) {entry, weight};
+	terms->own[terms->n_own++] = (Own) {entry, weight * terms->own_weight};
 }
 
 /* The user's own pairs from row `first` on whose first item is looked at, by entry. */
@@ -316,9 +344,9 @@ without_own(const MemoryTerms *terms, int32 from, int64 entry, double own)
 {
 	const TaskMemory *memory = &terms->data->item_memory[terms->rule.task];
 	double		to = memory->count[memory->neighbours.items[entry]];
-	double		sum = sum_of(memory->neighbours.values[entry], memory->count[from], to, memory->events) - own;
+	double		sum = memory_sum(memory->neighbours.values[entry], memory->count[from], to, memory->events) - own;
 
-	return sum < LEAST_SUM ? 0 : (float) lift(sum, memory->count[from], Max(to - 1, 0), memory->events);
+	return sum < LEAST_SUM ? 0 : (float) memory_lift(sum, memory->count[from], Max(to - 1, 0), memory->events);
 }
 
 static void

@@ -8,10 +8,33 @@
 #ifndef DUPN_MEMORY_H
 #define DUPN_MEMORY_H
 
-#include "train/train.h"
+#include "train/item_table.h"
 
 /* Count S of a next_item task from the events before the cut, or take the version's. */
 extern void memory_learn(Dataset *data, int task);
+
+/* memory_grow.c: count the pairs of a night before the hold-out; and those of the
+ * hold-out, whose events the catalogue does not count yet, whatever was counted before. */
+extern void memory_night(Dataset *data, int task);
+extern void memory_refit(Dataset *data, int task);
+
+/* memory.c: which pairs are counted */
+extern PairRule memory_rule(int task);
+
+/* S of a sum of pairs of two items that occurred so often, among so many events: how many
+ * times as often as chance would have it one came after the other, shrunk; and back. */
+extern double memory_lift(double sum, double from, double to, double events);
+extern double memory_sum(double lift, double from, double to, double events);
+
+/* An entry of a row of S before it is stored. */
+typedef struct Neighbour
+{
+	int32		item;
+	float		sum;
+} Neighbour;
+
+/* Keep the MOST_NEIGHBOURS strongest of a row, by item; count: of items.  Returns how many. */
+extern int	memory_prune(Neighbour *row, int64 size, const int64 *count);
 
 /* A term of a sample, see nn_memory. */
 typedef struct MemoryTerm

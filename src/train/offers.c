@@ -65,6 +65,8 @@ offers_constant(const Trainer *trainer, int t, Split split, double constant)
 	if (task->options.pairwise == 0)
 		return constant;
 	visit_moments(trainer, t, split, visit_groups, &compared);
+	if (compared.compared == 0 && trainer->data->since != DT_NOBEGIN)
+		return constant;
 	if (split == SPLIT_TRAIN && compared.compared == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "train/transfer.h"
+#include "train/night.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -59,6 +59,24 @@ add_vector(Pieces *pieces, nn_dtype dtype, const void *data, int64 n, const char
 	add_piece(pieces, dtype, data, 1, 1, n, "%s", name);
 }
 
+/* What nights go on counting. */
+static void
+add_counts(Pieces *pieces, const Feature *feature, bool wide)
+{
+	const Pending *pending = &feature->pending;
+	const char *group = nn_group_name[feature->group];
+
+	if (pending->n > 0 && wide)
+		add_piece(pieces, NN_I64, pending->key, 1, 1, pending->n, "vocabulary.%s.%s.pending_keys", group, feature->name);
+	else if (pending->n > 0)
+	{
+		add_piece(pieces, NN_I32, pending->count, 1, 1, pending->n, "vocabulary.%s.%s.pending_counts", group, feature->name);
+		add_piece(pieces, NN_I32, pending->day, 1, 1, pending->n, "vocabulary.%s.%s.pending_days", group, feature->name);
+	}
+	if (feature->seen && !wide)
+		add_piece(pieces, NN_I32, feature->seen, 1, 1, feature->vocab, "vocabulary.%s.%s.seen", group, feature->name);
+}
+
 /* 8-byte numbers first, then 4, then 1, so that each is aligned where it lies. */
 static void
 collect_pieces(const Trainer *trainer, Pieces *pieces)
@@ -90,6 +108,8 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 				else if (feature->encoding == ENCODE_ID)
 					add_piece(pieces, NN_I32, feature->vocabulary.ids, 1, 1, feature->vocabulary.capacity,
 							  "vocabulary.%s.%s.ids", nn_group_name[g], feature->name);
+				if (feature->encoding == ENCODE_ID)
+					add_counts(pieces, feature, wide);
 				else if (feature->encoding == ENCODE_BANDS && wide && feature->n_bounds > 0)
 					add_piece(pieces, NN_F64, feature->bounds, 1, 1, feature->n_bounds,
 							  "bands.%s.%s", nn_group_name[g], feature->name);
@@ -113,8 +133,8 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 			add_vector(pieces, NN_I64, catalogue->index.keys, catalogue->index.capacity, "catalogue.index_keys");
 			add_vector(pieces, NN_I64, catalogue->text_offsets, catalogue->n + 1, "catalogue.text_offsets");
 			/* what a version counted before goes with the counts of that time */
-			add_vector(pieces, NN_I64, data->base ? data->base->catalogue.count : catalogue->count, catalogue->n,
-					   "catalogue.count");
+			add_vector(pieces, NN_I64, data->base && data->since == DT_NOBEGIN ? data->base->catalogue.count : catalogue->count,
+					   catalogue->n, "catalogue.count");
 		}
 		else
 			add_vector(pieces, NN_I32, catalogue->index.ids, catalogue->index.capacity, "catalogue.index_ids");
@@ -148,6 +168,9 @@ collect_pieces(const Trainer *trainer, Pieces *pieces)
 							  "task.%s.memory.items", task->name);
 					add_piece(pieces, NN_F32, neighbours->values, 1, 1, neighbours->n,
 							  "task.%s.memory.values", task->name);
+					if (data->item_memory[t].scale > 1)
+						add_piece(pieces, NN_I32, &data->item_memory[t].scale, 1, 1, 1,
+								  "task.%s.memory.scale", task->name);
 				}
 			}
 			if (!wide && task->features > 0)
@@ -246,9 +269,12 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	Pieces		pieces = {.piece = palloc_extended(sizeof(ImagePiece) * NN_MAX_TENSORS, MCXT_ALLOC_HUGE)};
 	char	   *metadata;
 	int32		version;
+	const Night *night = trainer->transfer->night;
 	VersionFacts facts = {
 		.parameters = (int64) trainer->layout->floats,
-		.events = model->options.refit ? data->events->n : data->events_before_cut,
+		.events = data->events_before_cut + (model->options.refit ? data->events_after_cut : 0),
+		.since = data->since,
+		.nights = night ? night->nights : 0,
 		.users = data->n_users,
 		.items = data->catalogue.n,
 		.cut = data->cut == DT_NOEND ? DT_NOBEGIN : data->cut,
@@ -275,6 +301,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	job_commit();
 
 	job_begin();
+	facts.recent = night && model->options.refit ? night->recent : night_recent(model, facts.trained_until);
 	metrics_store(metrics, model, version, 0);
 	transfer_metrics(trainer, version);
 	version_finish(model->id, version, &facts, model->options.publish);

@@ -332,11 +332,12 @@ read_rows(Build *build, const RawQuery *query)
 	reading.rows = MemoryContextAllocZero(build->context, sizeof(RawRows));
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "dupn rows", ALLOCSET_DEFAULT_SIZES);
 	{
-		SPIPlanPtr	plan = SPI_prepare_cursor(query->sql, 0, NULL, CURSOR_OPT_NO_SCROLL);
+		SPIPlanPtr	plan = SPI_prepare_cursor(query->sql, query->n_arguments, query->argument_type,
+											  CURSOR_OPT_NO_SCROLL);
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-		portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+		portal = SPI_cursor_open(NULL, plan, query->argument, NULL, true);
 		check_sort(portal);
 	}
 	define_columns(&reading, portal->tupDesc);
@@ -466,6 +467,83 @@ read_conditions(Build *build, int t)
 	}
 }
 
+/*
+ * The range of a relation that is read, its parameters behind those of the query
+ * so far.  Inside a transaction; with the query's lifetime.
+ */
+static TimedRelation
+add_range(Build *build, RawQuery *query, const char *relation, const char *user_column, const char *time_column,
+		  TimestampTz since, TimestampTz until)
+{
+	Dataset    *data = build->data;
+	Oid			type = getBaseType(column_type(relation_oid(relation), relation, time_column));
+	int			n = query->n_arguments + 2;
+
+	if (query->n_arguments == 0)
+	{
+		query->argument_type = MemoryContextAlloc(build->context, sizeof(Oid) * 2 * (NN_MAX_TASKS + 1));
+		query->argument = MemoryContextAlloc(build->context, sizeof(Datum) * 2 * (NN_MAX_TASKS + 1));
+	}
+	query->argument_type[n - 2] = query->argument_type[n - 1] = type;
+	query->argument[n - 2] = time_parameter(data->set, type, TIMESTAMP_NOT_FINITE(since) ? since : since + 1);
+	query->argument[n - 1] = time_parameter(data->set, type, TIMESTAMP_NOT_FINITE(until) ? until : until + 1);
+	query->n_arguments = n;
+	return (TimedRelation) {.relation = relation, .user_column = user_column, .time_column = time_column,
+		.time_type = type, .first = n - 1
+	};
+}
+
+/* The same of a task's samples: labels that were not known then are new, too. */
+static TimedRelation
+add_samples_range(Build *build, RawQuery *query, const ModelTask *task)
+{
+	const Relations *relations = &build->data->model->relations;
+	const TaskOptions *options = &task->options;
+	TimestampTz since = build->data->since;
+
+	return add_range(build, query, task->samples,
+					 options->user_column ? options->user_column : relations->user_column,
+					 options->time_column ? options->time_column : relations->time_column,
+					 TIMESTAMP_IS_NOBEGIN(since) ? since : since - options->matures, build->data->until_read);
+}
+
+/* The query of the events: all, those of a range, or those of the users of a night. */
+static void
+make_events_query(Build *build, RawQuery *query, char **extra)
+{
+	Dataset    *data = build->data;
+	const Model *model = data->model;
+	const Relations *relations = &model->relations;
+	TimedRelation timed[NN_MAX_TASKS + 1];
+	const char *sql;
+	bool		all_history = false;
+	int			n = 0;
+
+	if (TIMESTAMP_IS_NOBEGIN(data->since) && TIMESTAMP_IS_NOEND(data->until_read))
+	{
+		query->sql = MemoryContextStrdup(build->context, training_query(data->set, relations, extra, NULL));
+		return;
+	}
+	timed[n++] = add_range(build, query, relations->events, relations->user_column, relations->time_column,
+						   data->since, data->until_read);
+	if (TIMESTAMP_IS_NOBEGIN(data->since))
+		sql = training_query(data->set, relations, extra, timed);
+	else
+	{
+		for (int t = 0; t < model->n_tasks; t++)
+		{
+			all_history |= model->task[t].options.exclude_seen;
+			if (model->task[t].samples)
+				timed[n++] = add_samples_range(build, query, &model->task[t]);
+		}
+
+		/* the event before the window tells its first gap; older samples have windows, too */
+		sql = night_query(data->set, relations, extra, timed, n,
+						  all_history ? 0 : data->set->max_events * (model->options.replay > 0 ? 2 : 1) + 1);
+	}
+	query->sql = MemoryContextStrdup(build->context, sql);
+}
+
 /* Append ", s.column" unless the list has it already. */
 static void
 append_once(StringInfo sql, List **names, const char *name)
@@ -539,7 +617,15 @@ read_samples(Build *build, int t)
 			appendStringInfo(&sql, ", s.%s", quote_identifier(single[i]));
 			at[i] = query.n_extra++;
 		}
-	appendStringInfo(&sql, " FROM %s s ORDER BY s.%s", task->samples,
+	appendStringInfo(&sql, " FROM %s s", task->samples);
+	if (!TIMESTAMP_IS_NOBEGIN(build->data->since) || !TIMESTAMP_IS_NOEND(build->data->until_read))
+	{
+		TimedRelation timed = add_samples_range(build, &query, task);
+
+		appendStringInfoString(&sql, " WHERE ");
+		append_range(&sql, "s", &timed);
+	}
+	appendStringInfo(&sql, " ORDER BY s.%s",
 					 quote_identifier(query.relations.user_column));
 	appendStringInfo(&sql, ", s.%s", quote_identifier(query.relations.time_column));
 	query.sql = MemoryContextStrdup(build->context, sql.data);
@@ -586,7 +672,8 @@ read_relations(Build *build)
 	char	   *extra[2 * NN_MAX_TASKS + 1] = {NULL};
 	HTAB	   *extra_texts[2 * NN_MAX_TASKS] = {NULL};
 	int			n_extra = 0;
-	char	   *events_sql;
+	RawQuery	events_query = {.what = relations->events, .relations = *relations,
+	.user = true, .time = true, .item_texts = true};
 	char	   *catalog_sql = NULL;
 	char	   *profile_sql = NULL;
 	bool		profile = false;
@@ -631,7 +718,7 @@ read_relations(Build *build)
 	}
 	for (int f = 0; f < data->set->n[NN_PROFILE]; f++)
 		profile |= data->set->f[NN_PROFILE][f].source == FROM_PROFILE;
-	events_sql = MemoryContextStrdup(build->context, training_query(data->set, relations, extra));
+	make_events_query(build, &events_query, extra);
 	if (relations->catalog)
 		catalog_sql = MemoryContextStrdup(build->context, catalog_query(data->set, relations, false));
 	if (profile)
@@ -639,11 +726,9 @@ read_relations(Build *build)
 	job_commit();
 
 	job_progress("reading", 0, 0, NULL);
-	build->events = read_rows(build, &(RawQuery) {
-		.sql = events_sql, .what = relations->events, .relations = *relations,
-		.user = true, .time = true, .item_texts = true,
-		.n_extra = n_extra, .extra_texts = extra_texts
-	});
+	events_query.n_extra = n_extra;
+	events_query.extra_texts = extra_texts;
+	build->events = read_rows(build, &events_query);
 	if (catalog_sql)
 		build->catalog = read_rows(build, &(RawQuery) {
 			.sql = catalog_sql, .what = relations->catalog, .relations = *relations,

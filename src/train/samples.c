@@ -205,6 +205,35 @@ moment_samples(const Dataset *data, const Moment *moment, int t)
 }
 
 /*
+ * Of a night, its own moments, and as many older ones as the option "replay" asks for,
+ * chosen by a hash: those of the half of the history that has windows.
+ */
+static void
+leave_new(const Dataset *data, UserMoments *found)
+{
+	double		replay = data->model->options.replay;
+	int64		n = 0;
+	int64		fresh = 0;
+	int64		old;
+
+	if (data->since == DT_NOBEGIN)
+		return;
+	for (int64 i = 0; i < found->n; i++)
+		fresh += sample_is_new(data, found->moment[i].task, found->moment[i].time);
+	old = Min(found->n - fresh, data->set->max_events);
+	for (int64 i = 0; i < found->n; i++)
+	{
+		const Moment *moment = &found->moment[i];
+
+		if (sample_is_new(data, moment->task, moment->time) ||
+			(i >= found->n - fresh - old && replay * fresh > 0 &&
+			 moment_hash(data, moment) / (double) PG_UINT64_MAX < replay * fresh / old))
+			found->moment[n++] = *moment;
+	}
+	found->n = n;
+}
+
+/*
  * All moments by user and time, with shares[split][1 + task] of those held out
  * kept, chosen by a hash, and the rest spare.  Counts samples; column NULL:
  * only that.  of: columns of the places of some splits' moments.
@@ -231,6 +260,7 @@ walk_moments(const Dataset *data, double shares[][NN_MAX_TASKS + 1], Moments *mo
 				add_row_moments(data, t, u, &at[t], &found);
 		if (model->n_tasks > 1)
 			qsort(found.moment, found.n, sizeof(Moment), compare_moments);
+		leave_new(data, &found);
 		for (int64 i = 0; i < found.n; i++)
 		{
 			Moment	   *moment = &found.moment[i];
@@ -300,7 +330,8 @@ moments_make(const Dataset *data, const bool *wanted)
 	moments->n = column->n;
 	job_spilled(column_memory_spilled(data->memory));
 	for (int t = 0; t < model->n_tasks; t++)
-		if (moments->wanted[t] && moments->count[SPLIT_TRAIN][t] == 0 && !data->evaluated)
+		if (moments->wanted[t] && moments->count[SPLIT_TRAIN][t] == 0 && !data->evaluated &&
+			data->since == DT_NOBEGIN)
 			ereport(ERROR,
 					(errcode(ERRCODE_NO_DATA_FOUND),
 					 errmsg("task \"%s\" has no samples before the hold-out", model->task[t].name),

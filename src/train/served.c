@@ -25,7 +25,7 @@ typedef struct Cursor
 
 /*
  * Ranks of a moment's targets among all columns; row is the model's and is
- * changed.  Items that the version does not know are behind all.  Returns how
+ * changed.  Items that the version does not know, or may not answer with, are behind all.  Returns how
  * many logits the sample has, which without a known target are none.
  */
 static int64
@@ -41,6 +41,8 @@ judge_next_item(const Trainer *trainer, int t, int64 m, float *row, Cursor *curs
 	float	   *score = palloc(sizeof(float) * moment->n_target);
 	bool		any = false;
 
+	for (int64 j = trainer->known_items; j < data->catalogue.n; j++)
+		row[j] = -INFINITY;
 	for (int64 event = moment->target; event < end; event++)
 		if (event_is_target(data, t, event))
 		{
@@ -57,7 +59,7 @@ judge_next_item(const Trainer *trainer, int t, int64 m, float *row, Cursor *curs
 		if (!event_is_judged(data, t, event))
 			continue;
 		Assert(cursor->judged->target[cursor->at] == event);
-		if (item[event] < 0)
+		if (item[event] < 0 || item[event] >= trainer->known_items)
 		{
 			results->rank[cursor->at++] = INFINITY;
 			continue;

@@ -29,6 +29,8 @@
  *	  item_table.c	how often one item came after another
  *	  memory.c		the memory term of next_item
  *	  publish.c		a trained network becomes a version
+ *	  night.c		on from a version by what came since, with night_look.c, night_rows.c,
+ *					grow.c and memory_grow.c
  *	  estimate.c	dupn_estimate; with estimate_leak.c
  *	  refresh.c		stored vectors of all users, brought up to date
  *	  target.c		the user's table that holds them
@@ -154,6 +156,7 @@ typedef struct TaskMemory
 {
 	Neighbours	neighbours;
 	uint32		stride;			/* of the users that were counted */
+	uint32		scale;			/* sums are of one in so many users */
 	const int64 *count;			/* [J] times that items occurred among what was counted */
 	double		events;			/* sum of them */
 } TaskMemory;
@@ -181,15 +184,19 @@ typedef struct Dataset
 	Catalogue	catalogue;
 	uint8	   *known;			/* [J] in the catalog relation or in a training event;
 								 * the others are no columns of training */
+	Growth		growth[NN_GROUPS][NN_MAX_FEATURES]; /* of vocabularies */
+	int64	   *held_out;		/* [J] events of the hold-out, or NULL: see dataset_refit */
 	SampleRows	rows[NN_MAX_TASKS];
 	Levels		levels[NN_MAX_TASKS];	/* multiclass tasks */
 	TaskMemory	item_memory[NN_MAX_TASKS];	/* next_item tasks */
 	TimestampTz cut;			/* samples at or after it are held out; DT_NOEND with
 								 * last_event, see User */
 	TimestampTz last_time;		/* of all events */
-	int64		events_before_cut;
+	int64		events_before_cut;	/* new ones, and those from the cut on */
+	int64		events_after_cut;
 	TimestampTz since;			/* events and samples after it are the night's own; those at it
 								 * and before are history; DT_NOBEGIN: all are trained on */
+	TimestampTz until_read;		/* nothing after it was read; DT_NOEND: all was */
 
 	/* of evaluations; as dataset_load leaves them, a data set is trained on */
 	TimestampTz until;			/* samples at or after it are spare */
@@ -199,13 +206,31 @@ typedef struct Dataset
 } Dataset;
 
 /*
+ * Which times are read.  `since` before all: everything up to `until`; else what
+ * came after it, and of its users the history that their windows need.
+ */
+typedef struct DataRange
+{
+	TimestampTz since;			/* rows after it are new; DT_NOBEGIN: all are */
+	TimestampTz until;			/* those after it are not there; DT_NOEND: none is */
+} DataRange;
+
+#define ALL_TIMES	((DataRange) {DT_NOBEGIN, DT_NOEND})
+
+/*
  * Reads, finds the cut, learns, encodes.  With a version, see image_hold and
  * base_check, only what a task has that the version lacks is learned, and the
  * rest is taken from it: events and rows are encoded as serving encodes them,
  * items and classes that it does not know are nobody's target.  Manages
  * transactions.
  */
-extern Dataset *dataset_load(const Job *job, const Model *model, const ModelImage *base);
+extern Dataset *dataset_load(const Job *job, const Model *model, const ModelImage *base, DataRange range);
+
+/*
+ * Once what was held out is trained on: count it, too, in the catalogue and in
+ * memory terms.
+ */
+extern void dataset_refit(Dataset *data);
 
 /*
  * base.c: error unless the model, as it is declared now, makes the network of
@@ -272,6 +297,14 @@ static inline bool
 label_known(const ModelTask *task, TimestampTz time, TimestampTz now)
 {
 	return time < now && (task->options.matures == 0 || time <= now - task->options.matures);
+}
+
+/* Is a sample of a task, or (-1) an event, none of what a version was trained on? */
+static inline bool
+sample_is_new(const Dataset *data, int task, TimestampTz time)
+{
+	return data->since == DT_NOBEGIN ||
+		time > data->since - (task < 0 ? 0 : data->model->task[task].options.matures);
 }
 
 /* Are two rows of one moment, side by side, compared with each other? */

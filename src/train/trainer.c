@@ -21,6 +21,8 @@
 #include "train/dataset.h"
 #include "train/job.h"
 #include "train/leak.h"
+#include "train/memory.h"
+#include "train/night.h"
 #include "train/start.h"
 #include "train/transfer.h"
 #include "utils/json.h"
@@ -69,7 +71,10 @@ trainer_ratios_json(const Trainer *trainer)
 
 /* ---------------- before the first step ---------------- */
 
-/* What the network has under the same name in a version; base_check has seen that the shapes are the same. */
+/*
+ * What the network has under the same name in a version; base_check has seen
+ * that the shapes are the same, but for tables that have grown.
+ */
 static void
 copy_parameters(Trainer *trainer, const ModelImage *base)
 {
@@ -81,9 +86,10 @@ copy_parameters(Trainer *trainer, const ModelImage *base)
 
 		if (from == NULL)
 			continue;
-		if (from->rows != to->rows || from->cols != to->cols)
+		if (from->cols != to->cols || (from->rows != to->rows && (!to->table || trainer->data->since == DT_NOBEGIN)))
 			elog(ERROR, "tensor \"%s\" has another shape in version %d", to->name, base->version);
-		memcpy(trainer->steps->param + to->offset, base->param + from->offset, sizeof(float) * to->rows * to->cols);
+		memcpy(trainer->steps->param + to->offset, base->param + from->offset,
+			   sizeof(float) * Min(from->rows, to->rows) * to->cols);
 		for (int row = 0; row < 2 && to->table; row++)
 			trainer->steps->trained[row][i - trainer->layout->first_table] = 1;
 	}
@@ -111,6 +117,7 @@ configure(Trainer *trainer)
 											   image_config_json(trainer->data->set, model, classes,
 																 trainer->data->catalogue.n));
 	job_commit();
+	trainer->known_items = trainer->data->catalogue.n;
 	trainer->config = palloc0(sizeof(nn_config));
 	trainer->balanced = palloc(sizeof(nn_config));
 	trainer->layout = palloc(sizeof(nn_layout));
@@ -164,6 +171,8 @@ trainer_network(Trainer *trainer)
 	places_count(trainer);
 	if (trainer->data->base)
 		copy_parameters(trainer, trainer->data->base);
+	if (trainer->transfer->night)
+		night_rows_start(trainer);
 	presets_apply(presets, trainer->data, trainer->steps);
 	presets_free(presets);
 	pfree(scratch);
@@ -176,7 +185,7 @@ trainer_network(Trainer *trainer)
 /* ---------------- the job ---------------- */
 
 static void
-report(Trainer *trainer, const Judged *alone, Metrics *metrics)
+report(Trainer *trainer, const Judged *alone, const Judged *parent, Metrics *metrics)
 {
 	int			n_task = trainer->config->n_task;
 	Judged	   *judged = judged_make(trainer->data, trainer->moments, SPLIT_REPORT);
@@ -202,6 +211,8 @@ report(Trainer *trainer, const Judged *alone, Metrics *metrics)
 		baselines(trainer->data, trainer->moments, t, &judged[t]);
 		if (alone)
 			*add_results(&judged[t], SOURCE_ALONE) = alone[t].results[0];
+		if (parent)
+			*add_results(&judged[t], SOURCE_PARENT) = parent[t].results[0];
 		judge(&judged[t], &trainer->model->task[t], (uint64) trainer->model->options.seed, metrics);
 	}
 }
@@ -215,7 +226,7 @@ trainer_make(Job *job, const Model *model, const ModelImage *base, const Transfe
 	trainer->context = CurrentMemoryContext;
 	trainer->model = model;
 	trainer->transfer = transfer;
-	trainer->data = dataset_load(job, model, base);
+	trainer->data = dataset_load(job, model, base, transfer->range);
 	trainer->moments = moments_make(trainer->data, NULL);
 	trainer->begin = TRAINING_BEGINS;
 	trainer->end = TRAINING_ENDS;
@@ -225,7 +236,8 @@ trainer_make(Job *job, const Model *model, const ModelImage *base, const Transfe
 		trainer->begin = trainer->end - (trainer->end - trainer->begin) / (model->n_tasks + 1);
 	}
 	trainer_network(trainer);
-	leaks_note(trainer->data, trainer->moments, trainer->config);
+	if (transfer->night == NULL)
+		leaks_note(trainer->data, trainer->moments, trainer->config);
 	return trainer;
 }
 
@@ -237,7 +249,7 @@ trainer_judging(Job *job, const Model *model, const ModelImage *base, TimestampT
 	trainer->job = job;
 	trainer->context = CurrentMemoryContext;
 	trainer->model = model;
-	trainer->data = dataset_load(job, model, base);
+	trainer->data = dataset_load(job, model, base, ALL_TIMES);
 	trainer->data->until = until;
 	trainer->data->everybody = everybody;
 	trainer->data->evaluated = true;
@@ -259,8 +271,49 @@ trainer_judging(Job *job, const Model *model, const ModelImage *base, TimestampT
 	return trainer;
 }
 
-void
-train_run(Job *job)
+/*
+ * What the version itself says of the reported samples, as it serves, before
+ * anything is learned: it does not answer with items that came tonight, and
+ * reads values that it does not know as unknown, which is how their rows start.
+ */
+static Judged *
+judge_parent(Trainer *trainer)
+{
+	Judged	   *parent = judged_make(trainer->data, trainer->moments, SPLIT_REPORT);
+	double		ratio[NN_MAX_TASKS];
+
+	for (int t = 0; t < trainer->config->n_task; t++)
+		add_network(&parent[t], trainer->config->task[t].kind, SOURCE_PARENT);
+	trainer->known_items = trainer->data->base->catalogue.n;
+	job_progress("judging the version before", TRAINING_BEGINS, 0, NULL);
+	served_evaluate(trainer, SPLIT_REPORT, parent, ratio);
+	trainer->known_items = trainer->data->catalogue.n;
+	return parent;
+}
+
+/* What comes before the first step of a night. */
+static void
+begin_night(Trainer *trainer)
+{
+	for (int t = 0; t < trainer->config->n_task; t++)
+		if (trainer->config->task[t].memory > 0)
+			memory_night(trainer->data, t);
+	night_rows_free(trainer);
+}
+
+/* Is there anything to train on?  Rows that no task asks for are no samples. */
+static bool
+has_samples(const Trainer *trainer)
+{
+	int64		n = 0;
+
+	for (int t = 0; t < trainer->model->n_tasks; t++)
+		n += trainer->moments->count[SPLIT_TRAIN][t];
+	return n > 0;
+}
+
+static void
+train(Job *job, const Night *night)
 {
 	MemoryContext context = AllocSetContextCreate(job->context, "dupn training", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -268,6 +321,7 @@ train_run(Job *job)
 	Trainer    *trainer;
 	Heads	   *heads = NULL;
 	Judged	   *alone = NULL;
+	Judged	   *parent = NULL;
 	Model	   *model;
 	Metrics		metrics = {0};
 	instr_time	begin,
@@ -278,18 +332,35 @@ train_run(Job *job)
 	job_begin();
 	MemoryContextSwitchTo(context);
 	model = model_get_by_id(job->model_id, false);
-	transfer_plan(&transfer, model, job->options, context);
+	if (night)
+		transfer_plan_night(&transfer, model, job->options, night, context);
+	else
+		transfer_plan(&transfer, model, job->options, context);
 	job_commit();
 
 	trainer = trainer_make(job, model, transfer.base, &transfer, &alone);
+	if (night && !has_samples(trainer))
+	{
+		steps_end(trainer->steps);
+		job_note("nothing to learn from what came since %s, when version %d was trained; there is no new version",
+				 time_text(night->range.since), night->version);
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		return;
+	}
 	transfer_note(trainer);
+	if (night)
+	{
+		parent = judge_parent(trainer);
+		begin_night(trainer);
+	}
 	if (transfer.mode == TRAIN_HEAD)
 		heads = heads_begin(trainer, &transfer);
 	train_epochs(trainer);
 	calibrate(trainer);
 	if (heads)
 		heads_judge(heads);
-	report(trainer, alone, &metrics);
+	report(trainer, alone, parent, &metrics);
 	if (alone)
 		alone_note(trainer, &metrics);
 	if (heads && model->options.refit)
@@ -297,9 +368,23 @@ train_run(Job *job)
 	if (model->options.refit)
 		refit(trainer);
 	steps_end(trainer->steps);
+	if (model->options.refit)
+		dataset_refit(trainer->data);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, begin);
 	publish_version(trainer, &metrics, INSTR_TIME_GET_DOUBLE(end));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+void
+train_run(Job *job)
+{
+	train(job, NULL);
+}
+
+void
+train_night(Job *job, const Night *night)
+{
+	train(job, night);
 }

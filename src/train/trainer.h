@@ -12,6 +12,8 @@
 #include "train/step.h"
 #include "train/train.h"
 
+struct Night;
+
 typedef struct Trainer
 {
 	Job		   *job;
@@ -42,6 +44,7 @@ typedef struct Trainer
 	double		begin,			/* where its epochs lie in job_progress */
 				end;
 	const char *alone;			/* the only task that is trained, to compare: alone.c */
+	int64		known_items;	/* of the catalogue that can be answers: those behind are new */
 } Trainer;
 
 /* ---------------- trainer.c ---------------- */
@@ -63,6 +66,9 @@ extern Trainer *trainer_make(Job *job, const Model *model, const ModelImage *bas
  */
 extern Trainer *trainer_judging(Job *job, const Model *model, const ModelImage *base, TimestampTz until,
 								bool everybody);
+
+/* A training by what came after a version. */
+extern void train_night(Job *job, const struct Night *night);
 
 /* The network and what moves it, once data and moments are there. */
 extern void trainer_network(Trainer *trainer);

@@ -8,6 +8,7 @@
  *	  alone		the named tasks only, from nothing		single re-train
  *	  head		the named tasks' heads, and nothing else	shallow transfer
  *	  finetune	everything, from the version's weights	fine-tuning
+ *	  nightly	the same, with what came since alone: see night.c
  *
  * Heads learn from user vectors that are computed once: a moment's `now` is
  * drawn once instead of every epoch, and dropout of ids, profiles and contexts
@@ -20,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "hint.h"
 #include "train/job.h"
+#include "train/night.h"
 #include "train/vectors.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -99,6 +101,7 @@ transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext ho
 
 	memset(transfer, 0, sizeof(*transfer));
 	transfer->mode = own.mode;
+	transfer->range = ALL_TIMES;
 	check_options(model, &own);
 	find_named(model, &own, named);
 	if (own.mode == TRAIN_HEAD || own.mode == TRAIN_FINETUNE)
@@ -124,6 +127,33 @@ transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext ho
 		model->options.publish = false;
 	if (transfer->base)
 		base_check(model, transfer->base);
+}
+
+void
+transfer_plan_night(Transfer *transfer, Model *model, Jsonb *options, const Night *night, MemoryContext hold)
+{
+	TrainOptions own;
+	Jsonb	   *others = train_options_parse(&own, options);
+	ModelOptions *of = &model->options;
+
+	memset(transfer, 0, sizeof(*transfer));
+	transfer->mode = TRAIN_NIGHTLY;
+	transfer->night = night;
+	transfer->range = night->range;
+	transfer->base = image_hold(model, night->version, job_check, hold);
+	for (int t = 0; t < model->n_tasks; t++)
+		transfer->learns[t] = true;
+	job_apply_options(model, others);
+	if (!jsonb_object_has(others, "learning_rate"))
+		of->learning_rate *= FINETUNE_RATE;
+	if (!jsonb_object_has(others, "epochs"))
+		of->epochs = 1;
+	of->compare_alone = false;
+
+	/* the latest of the night, where what is declared lies before it */
+	if (of->holdout == HOLDOUT_LAST_EVENT || (of->holdout == HOLDOUT_TIME && of->holdout_time <= night->range.since))
+		of->holdout = HOLDOUT_SHARE;
+	base_check(model, transfer->base);
 }
 
 void

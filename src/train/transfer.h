@@ -14,6 +14,8 @@ typedef struct Transfer
 {
 	TrainMode	mode;
 	const ModelImage *base;		/* NULL: it starts from nothing */
+	const struct Night *night;	/* what came since it; NULL: it is no night's training */
+	DataRange	range;			/* of the rows that are read */
 	bool		learns[NN_MAX_TASKS];	/* tasks of the model as transfer_plan leaves it */
 } Transfer;
 
@@ -24,6 +26,10 @@ typedef struct Transfer
  * or, with NULL, good for this transaction.
  */
 extern void transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext hold);
+
+/* The same of a night: its options are not looked at but for those of the model. */
+extern void transfer_plan_night(Transfer *transfer, Model *model, Jsonb *options, const struct Night *night,
+								MemoryContext hold);
 
 /* Freeze everything but the heads that learn; before the first step. */
 extern void transfer_freeze(const Transfer *transfer, const nn_config *config, nn_layout *layout);

@@ -69,12 +69,12 @@ SELECT bool_and(verdict = CASE WHEN metric IN ('log_loss', 'ece') THEN CASE WHEN
 SELECT message ~ '^version 2 beside version 1 since 2024-01-03 12:00:00.*"next" hr@10 .*, difference \+.*: better' AS sentence FROM dupn_jobs WHERE job_id = :job;
 
 -- New data: what a refitted version has not seen; an item that it does not know is missed.
-CALL dupn_run('e', 'evaluate', '{"version": 3}');
 INSERT INTO events SELECT u, '2024-01-10'::timestamptz + u * interval '1 second', CASE WHEN u <= 100 THEN 777 ELSE (u + 16) % 40 END, 'view', 'low' FROM generate_series(1, 250) u;
 SELECT dupn_evaluate('e', 3, options => '{"tasks": ["next"]}') AS job \gset
 SELECT dupn_wait(:job);
 SELECT source, samples, slice, value <= 0.6 AS missed FROM dupn_evaluations WHERE job_id = :job AND metric = 'hr@10' AND source IN ('model', 'popularity', 'own_then_knn') AND slice = 'all' ORDER BY 1;
-SELECT since = max(t) + interval '1 microsecond' AS since_trained FROM events, dupn_evaluations WHERE job_id = :job AND t < '2024-01-10' GROUP BY since;
+SELECT since = max(t) + interval '1 microsecond' AS since_trained FROM (SELECT t FROM events UNION ALL SELECT t FROM impressions) e, dupn_evaluations
+ WHERE job_id = :job AND t < '2024-01-10' GROUP BY since;
 
 -- Another relation of samples, named as the caller sees it.
 CREATE VIEW later AS SELECT * FROM impressions WHERE t >= '2024-01-04';

@@ -34,7 +34,7 @@ SELECT dupn_add_task('walk', 'click', 'binary', samples => 'impressions', label 
 
 CALL dupn_run('walk');
 SELECT version, state, published, events, users, items, parameters > 1000 AS parameters, bytes > 4 * parameters AS bytes,
-	cut, trained_until = (SELECT max(occurred_at) FROM events WHERE isfinite(occurred_at)) AS until_the_end
+	cut, trained_until = (SELECT max(occurred_at) FROM (SELECT occurred_at FROM events UNION ALL SELECT occurred_at FROM impressions) e WHERE isfinite(occurred_at)) AS until_the_end
   FROM dupn_versions WHERE model = 'walk';
 SELECT action, state, percent, message ~ '^version 1 published: "next" learned' AS sentence, notes[1:2] FROM dupn_jobs WHERE model = 'walk';
 SELECT task, metric, slice, value BETWEEN -2 AND 1 AS value, low <= value AND value <= high AS interval,

@@ -79,7 +79,7 @@ SELECT version, coalesce(substring(name FROM '^task\.\w+'), 'the rest') AS of,
 	bool_and(same) AS same, bool_or(NOT before) AS new
   FROM changes WHERE version IN (2, 3) GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT version, name FROM changes
- WHERE version IN (4, 5) AND same IS NOT FALSE AND before AND after AND name !~ '^(vocabulary|bands|catalogue)\.' AND name !~ '\.(bounds|mean|scale|memory\.(offsets|items|values))$'
+ WHERE version IN (4, 5) AND same IS NOT FALSE AND before AND after AND name !~ '^(vocabulary|bands|catalogue)\.' AND name !~ '\.(bounds|mean|scale|memory\.(begin|length|items|values))$'
  ORDER BY 1, 2;
 SELECT version, name FROM changes WHERE NOT same AND name ~ '^(vocabulary|bands|catalogue)\.' OR NOT after ORDER BY 1, 2;
 

@@ -1,0 +1,256 @@
+/*-------------------------------------------------------------------------
+ *
+ * night_look.c
+ *	  What has come since a version was trained
+ *
+ * A row's time says whether it is new, since no row says when it was stored.
+ * So what is trained on ends at a moment, the newest row's less "lateness", and
+ * the next night begins behind it: no row is used twice, and one that came
+ * later than that with an earlier time not at all.  How many those are is told
+ * by counting the rows of the days before the moment then and now.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "train/night.h"
+
+#include <math.h>
+
+#include "access/stratnum.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "train/dataset.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+
+#define RECENT_DAYS	7
+
+/* A relation with times: the events, and behind them those of tasks' samples. */
+typedef struct Timed
+{
+	const char *relation;
+	const char *user_column;
+	const char *time_column;
+	TimestampTz matures;		/* labels are known so much later */
+	Oid			type;
+} Timed;
+
+static int
+find_relations(const Model *model, Timed timed[NN_MAX_TASKS + 1])
+{
+	const Relations *relations = &model->relations;
+	int			n = 0;
+
+	timed[n++] = (Timed) {.relation = relations->events, .user_column = relations->user_column,
+	.time_column = relations->time_column};
+	for (int t = 0; t < model->n_tasks; t++)
+	{
+		const ModelTask *task = &model->task[t];
+		bool		known = task->samples == NULL;
+		Timed		own = {
+			.relation = task->samples,
+			.user_column = task->options.user_column ? task->options.user_column : relations->user_column,
+			.time_column = task->options.time_column ? task->options.time_column : relations->time_column,
+			.matures = task->options.matures
+		};
+
+		for (int i = 0; i < n && !known; i++)
+			known = strcmp(timed[i].relation, own.relation) == 0 && strcmp(timed[i].time_column, own.time_column) == 0 &&
+				timed[i].matures == own.matures;
+		if (!known)
+			timed[n++] = own;
+	}
+	for (int i = 0; i < n; i++)
+		timed[i].type = getBaseType(column_type(relation_oid(timed[i].relation), timed[i].relation, timed[i].time_column));
+	return n;
+}
+
+/* One row of one statement, whose parameters are times of a relation's type. */
+static void
+ask(const FeatureSet *set, const Timed *timed, const char *sql, const TimestampTz *times, int n, int columns,
+	Datum *value, bool *isnull)
+{
+	Oid			types[8];
+	Datum		values[8];
+
+	Assert(n <= lengthof(types));
+	for (int i = 0; i < n; i++)
+	{
+		types[i] = timed->type;
+		values[i] = time_parameter(set, timed->type, times[i]);
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(sql, n, types, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not look for new rows");
+	for (int i = 0; i < columns; i++)
+		value[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull[i]);
+	SPI_finish();
+}
+
+/* The moment behind a time; the ends of time stay. */
+static TimestampTz
+behind(TimestampTz time)
+{
+	return TIMESTAMP_NOT_FINITE(time) ? time : time + 1;
+}
+
+static char *
+from_clause(const Timed *timed)
+{
+	return psprintf(" FROM %s s WHERE s.%s IS NOT NULL AND ", timed->relation, quote_identifier(timed->user_column));
+}
+
+/* "time >= $a AND time < $b" */
+static char *
+range_clause(const Timed *timed, int first)
+{
+	StringInfoData sql;
+	TimedRelation range = {.relation = timed->relation, .time_column = timed->time_column, .time_type = timed->type,
+	.first = first};
+
+	initStringInfo(&sql);
+	append_range(&sql, "s", &range);
+	return sql.data;
+}
+
+/* The newest finite time after `since`, or DT_NOBEGIN. */
+static TimestampTz
+newest(const FeatureSet *set, const Timed *timed, TimestampTz since)
+{
+	RowReader	reader = {.set = set, .time_type = timed->type};
+	TimestampTz times[] = {behind(since), DT_NOEND};
+	Datum		value;
+	bool		isnull;
+
+	ask(set, timed, psprintf("SELECT pg_catalog.max(s.%s)%s%s", quote_identifier(timed->time_column),
+							 from_clause(timed), range_clause(timed, 1)), times, 2, 1, &value, &isnull);
+	return isnull ? DT_NOBEGIN : row_time(&reader, value);
+}
+
+/* Rows after (a, b], after (c, d] and after (e, f]. */
+static void
+count_rows(const FeatureSet *set, const Timed *timed, TimestampTz bounds[6], int64 counts[3])
+{
+	TimestampTz times[8] = {DT_NOEND, DT_NOBEGIN};
+	Datum		value[3];
+	bool		isnull[3];
+
+	for (int i = 0; i < 6; i++)
+		times[2 + i] = behind(bounds[i]);
+	for (int i = 2; i < 8; i++)
+	{
+		times[0] = Min(times[0], times[i]);
+		times[1] = Max(times[1], times[i]);
+	}
+	ask(set, timed, psprintf("SELECT pg_catalog.count(*) FILTER (WHERE %s), pg_catalog.count(*) FILTER (WHERE %s),"
+							 " pg_catalog.count(*) FILTER (WHERE %s)%s%s",
+							 range_clause(timed, 3), range_clause(timed, 5), range_clause(timed, 7),
+							 from_clause(timed), range_clause(timed, 1)), times, 8, 3, value, isnull);
+	for (int i = 0; i < 3; i++)
+		counts[i] = DatumGetInt64(value[i]);
+}
+
+/* Parameters say the clauses' types, so all are always there. */
+static int64
+count_recent(const FeatureSet *set, const Timed *timed, TimestampTz until)
+{
+	TimestampTz from = until - RECENT_DAYS * USECS_PER_DAY;
+	TimestampTz bounds[] = {from, until, from, until, from, until};
+	int64		counts[3];
+
+	count_rows(set, timed, bounds, counts);
+	return counts[0];
+}
+
+static void
+append_count(StringInfo json, const Timed *timed, int i, int64 n)
+{
+	appendStringInfoString(json, i > 0 ? ", " : "{");
+	escape_json(json, psprintf("%s.%s", timed->relation, timed->time_column));
+	appendStringInfo(json, ": " INT64_FORMAT, n);
+}
+
+char *
+night_recent(const Model *model, TimestampTz until)
+{
+	FeatureSet *set = model_features(model, CurrentMemoryContext);
+	Timed		timed[NN_MAX_TASKS + 1];
+	int			n = find_relations(model, timed);
+	StringInfoData json;
+
+	initStringInfo(&json);
+	for (int i = 0; i < n; i++)
+		append_count(&json, &timed[i], i, TIMESTAMP_NOT_FINITE(until) ? 0 :
+					 count_recent(set, &timed[i], until - timed[i].matures));
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* The rows that a version's training counted, -1: not known. */
+static int64
+known_rows(const char *known, const Timed *timed)
+{
+	char	   *name = psprintf("%s.%s", timed->relation, timed->time_column);
+	Jsonb	   *object;
+	JsonbValue *value;
+
+	if (known == NULL)
+		return -1;
+	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(known)));
+	value = getKeyJsonValueFromContainer(&object->root, name, strlen(name), NULL);
+	if (value == NULL || value->type != jbvNumeric)
+		return -1;
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+}
+
+void
+night_look(Night *night, const Model *model, const char *known)
+{
+	FeatureSet *set = model_features(model, CurrentMemoryContext);
+	Timed		timed[NN_MAX_TASKS + 1];
+	int			n = find_relations(model, timed);
+	TimestampTz since = night->range.since;
+	TimestampTz until = DT_NOBEGIN;
+	bool		dates = false;
+	StringInfoData json;
+
+	for (int i = 0; i < n; i++)
+	{
+		until = Max(until, newest(set, &timed[i], since));
+		dates |= timed[i].type == DATEOID;
+		job_check();
+	}
+	if (until == DT_NOBEGIN)
+		return;
+
+	/* the rows of a day of which some are still to come have one time */
+	until -= Max(model->options.lateness, dates ? 1 : 0);
+	night->range.until = until;
+	if (until <= since)
+		return;
+	initStringInfo(&json);
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz from = since - timed[i].matures;
+		TimestampTz to = until - timed[i].matures;
+		TimestampTz bounds[] = {from, to, from - RECENT_DAYS * USECS_PER_DAY, from, to - RECENT_DAYS * USECS_PER_DAY, to};
+		int64		before = known_rows(known, &timed[i]);
+		int64		counts[3];
+
+		count_rows(set, &timed[i], bounds, counts);
+		*(i == 0 ? &night->events : &night->samples) += counts[0];
+		if (before >= 0 && counts[1] > before)
+		{
+			night->late += counts[1] - before;
+			job_note(INT64_FORMAT " rows of %s came later than \"lateness\" allows, with times before %s, and were left out",
+					 counts[1] - before, timed[i].relation, time_text(from));
+		}
+		append_count(&json, &timed[i], i, counts[2]);
+		job_check();
+	}
+	appendStringInfoChar(&json, '}');
+	night->recent = json.data;
+}
