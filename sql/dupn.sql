@@ -334,9 +334,18 @@ CREATE FUNCTION dupn_export(model text DEFAULT NULL, version int DEFAULT NULL) R
 	LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_export(text, int) IS 'a version as a safetensors file: its weights, and how rows become what they are for';
 
+CREATE FUNCTION dupn_export_pieces(model text DEFAULT NULL, version int DEFAULT NULL, piece_bytes int DEFAULT 16777216)
+	RETURNS TABLE(piece int, pieces int, data bytea)
+	LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 ROWS 10 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_export_pieces(text, int, int) IS 'the file of dupn_export in pieces, in order';
+
 CREATE FUNCTION dupn_import(model text, data bytea, options jsonb DEFAULT '{}') RETURNS int
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_import(text, bytea, jsonb) IS 'a new version of a model from a file of dupn_export, or of weights under the same names trained elsewhere; returns its number';
+
+CREATE FUNCTION dupn_import_pieces(model text, pieces regclass, options jsonb DEFAULT '{}') RETURNS int
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_import_pieces(text, regclass, jsonb) IS 'dupn_import of a file in pieces: rows of a relation with their numbers, from 1 on, in "piece" and their bytes in "data"';
 
 ------------------------------------------------------------------------------
 -- Answers.  A COST of 1 is cpu_operator_cost: adding two integers, 2.3 ns on the

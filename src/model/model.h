@@ -16,6 +16,7 @@
 #include "model/options.h"
 
 #include "access/genam.h"
+#include "storage/fd.h"
 #include "utils/array.h"
 
 /* ---------------- catalogue.c: rows of _dupn ---------------- */
@@ -365,17 +366,31 @@ extern void image_store(int32 model_id, int32 version, const char *metadata,
 extern void image_insert(int32 model_id, int32 version, const char *metadata,
 						 ImagePiece *pieces, int n, void (*check) (void));
 
+/* ---------------- spool.c: temporary files that are read through a mapping ---------------- */
+
+/* All bytes to a file that others opened; map a whole file read-only.  hint, of
+ * what can be done when they cannot be written, or NULL. */
+extern void spool_write(File file, off_t at, const void *data, size_t bytes, const char *hint);
+extern void *spool_map(File file, size_t bytes);
+
+/* A file that goes with a context: added to, then read; NULL: nothing was added. */
+typedef struct Spool Spool;
+
+extern Spool *spool_begin(MemoryContext context);
+extern void spool_add(Spool *spool, const void *data, size_t bytes);
+extern const void *spool_read(Spool *spool, size_t *bytes);
+
 /*
  * repack.c: a safetensors file of a version by whatever program, its tensors in
- * any order.  The image is of a copy in our own order, checked as hostile;
- * pieces, and the metadata made for a model's name and relations, are what
- * image_insert stores.  Errors: data_corrupted.
+ * any order.  The image is of a copy in our own order in a temporary file,
+ * checked as hostile; pieces, and the metadata made for a model's name and
+ * relations, are what image_insert stores.  Errors: data_corrupted.
  */
 typedef struct Repacked
 {
 	ModelImage *image;
 	char	   *metadata;
-	ImagePiece *piece;			/* point into the file */
+	ImagePiece *piece;			/* point into the copy */
 	int			n;
 } Repacked;
 

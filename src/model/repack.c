@@ -72,25 +72,28 @@ file_text(const nn_file *file, const char *key, void *scratch, const char *what)
 	return text;
 }
 
-/* The pieces as one file. */
-static char *
-write_file(const Repacked *repacked, const char *metadata, size_t *size, MemoryContext context)
+/* The pieces as one file, into which they point from now on. */
+static const void *
+write_file(Repacked *repacked, const char *metadata, size_t *size, MemoryContext context)
 {
 	nn_file_tensor *tensor = palloc(sizeof(nn_file_tensor) * Max(repacked->n, 1));
+	Spool	   *spool = spool_begin(context);
 	size_t		begin;
-	char	   *bytes;
+	char	   *header;
+	const char *bytes;
 
 	for (int i = 0; i < repacked->n; i++)
 		tensor[i] = repacked->piece[i].tensor;
 	begin = nn_file_header(tensor, repacked->n, metadata, NULL, 0);
-	*size = repacked->n > 0 ? tensor[repacked->n - 1].end : begin;
-	bytes = huge_aligned(context, *size);
-	nn_file_header(tensor, repacked->n, metadata, bytes, begin);
+	header = palloc(begin);
+	nn_file_header(tensor, repacked->n, metadata, header, begin);
+	spool_add(spool, header, begin);
 	for (int i = 0; i < repacked->n; i++)
-	{
-		memcpy(bytes + tensor[i].begin, repacked->piece[i].data, tensor[i].end - tensor[i].begin);
-		CHECK_FOR_INTERRUPTS();
-	}
+		spool_add(spool, repacked->piece[i].data, tensor[i].end - tensor[i].begin);
+	bytes = spool_read(spool, size);
+	for (int i = 0; i < repacked->n; i++)
+		repacked->piece[i].data = bytes + tensor[i].begin;
+	pfree(header);
 	pfree(tensor);
 	return bytes;
 }
@@ -124,7 +127,7 @@ image_repack(const void *data, size_t size, const Model *model, const char *what
 	char		message[256];
 	char	   *config_text;
 	size_t		bytes;
-	char	   *copy;
+	const void *copy;
 
 	if (nn_file_open(file, data, size, scratch, NN_FILE_SCRATCH, message, sizeof(message)) != NN_OK)
 		damaged(what, psprintf("bytes that are no safetensors file: %s", message));

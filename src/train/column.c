@@ -7,14 +7,12 @@
  */
 #include "train/column.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include "lib/binaryheap.h"
 #include "lib/ilist.h"
 #include "train/train.h"
 #include "utils/memutils.h"
-#include "utils/wait_event.h"
 
 #define SPILL_BUFFER	((size_t) 64 * 1024)	/* of a column that is written to a file */
 #define DOUBLED			((size_t) 1024 * 1024)	/* beyond, buffers grow by a quarter */
@@ -140,26 +138,14 @@ column_free(Column *column)
 static void
 column_flush(Column *column)
 {
-	size_t		done = 0;
-
-	if (column->used > 0 && column->file <= 0)
+	if (column->used == 0)
+		return;
+	if (column->file <= 0)
 		column->file = OpenTemporaryFile(true);
-	while (done < column->used)
-	{
-		int			chunk = (int) Min(column->used - done, (size_t) 1 << 20);
-		int			written = FileWrite(column->file, column->buffer + done, chunk,
-										column->written, WAIT_EVENT_BUFFILE_WRITE);
-
-		if (written != chunk)
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not write to temporary file \"%s\": %m",
-							FilePathName(column->file)),
-					 errhint("Rows beyond \"dupn.job_memory\" are spilled to temporary files.")));
-		done += chunk;
-		column->written += chunk;
-		column->store->memory->spilled += chunk;
-	}
+	spool_write(column->file, column->written, column->buffer, column->used,
+				"Rows beyond \"dupn.job_memory\" are spilled to temporary files.");
+	column->written += column->used;
+	column->store->memory->spilled += column->used;
 	column->used = 0;
 }
 
@@ -176,29 +162,12 @@ column_resize(Column *column, size_t size)
 static void
 column_map(Column *column)
 {
-	int			fd;
-	void	   *map;
-
 	column_flush(column);
 	pfree(column->buffer);
 	column->buffer = NULL;
-	column->data = NULL;
+	column->data = NULL;		/* it was the buffer; mapping may fail */
 	column->size = 0;
-
-	fd = OpenTransientFile(FilePathName(column->file), O_RDONLY | PG_BINARY);
-	if (fd < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open temporary file \"%s\": %m",
-						FilePathName(column->file))));
-	map = mmap(NULL, column->written, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not map temporary file \"%s\": %m",
-						FilePathName(column->file))));
-	CloseTransientFile(fd);
-	column->data = map;
+	column->data = spool_map(column->file, column->written);
 }
 
 static void
