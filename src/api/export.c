@@ -310,5 +310,6 @@ dupn_import_pieces(PG_FUNCTION_ARGS)
 				 errmsg("%s has no pieces", name),
 				 errhint("Fill it with what dupn_export_pieces gives, or with a file in pieces.")));
 	PG_RETURN_INT32(import(model, &options, data, bytes,
+						   n == 1 ? psprintf("the file in the one piece of %s", name) :
 						   psprintf("the file in the " INT64_FORMAT " pieces of %s", n, name), context));
 }

@@ -1,5 +1,5 @@
 -- Versions as files: out, in again, into another model, in another order, with
--- other weights, and bytes that nobody should trust.
+-- other weights, in pieces, and bytes that nobody should trust.
 CREATE SCHEMA export;
 SET search_path = export, public;
 SET timezone = 'UTC';
@@ -139,6 +139,84 @@ SELECT try(make_file((SELECT array_agg(CASE WHEN name = 'lstm.bias' THEN ROW(nam
 	metadata(data))) FROM file;
 SELECT count(*) FROM dupn_versions WHERE model = 'shop';
 
+-- In pieces, of which there may be many.
+SELECT count(*) = max(pieces) AS all, min(piece), min(pieces) = max(pieces) AS same, string_agg(p.data, '' ORDER BY piece) = f.data AS file,
+	max(length(p.data)) = 5000 AS full, min(length(p.data)) = length(f.data) % 5000 AS rest
+  FROM dupn_export_pieces('shop', 1, 5000) p, file f GROUP BY f.data;
+SELECT pieces, data = dupn_export('shop') AS file FROM dupn_export_pieces('shop');
+SELECT (dupn_export_pieces('shop', piece_bytes => 100000)).piece LIMIT 2;
+CREATE TABLE pieces (data bytea, pieces int, piece smallint);
+INSERT INTO pieces SELECT data, pieces, piece FROM dupn_export_pieces('shop', piece_bytes => 5000) ORDER BY -piece;
+SELECT dupn_import_pieces('shop', 'pieces', '{"publish": true}') AS version \gset
+SELECT published, dupn_export('shop') = data AS file FROM dupn_versions, file WHERE model = 'shop' AND version = :version;
+SELECT dupn_rollback('shop');
+CREATE VIEW "one ""piece""" AS SELECT 1::bigint AS piece, data FROM file;
+SELECT dupn_import_pieces('shop', '"one ""piece"""') AS version \gset
+SELECT dupn_export('shop', :version) = data AS file FROM file;
+
+-- Weights changed elsewhere, in another order, in pieces.
+CREATE FUNCTION negated(data bytea) RETURNS bytea LANGUAGE sql AS
+	$$SELECT string_agg(set_byte(substr(data, 4 * i + 1, 4), 3, get_byte(data, 4 * i + 3) # 128), '' ORDER BY i) FROM generate_series(0, length(data) / 4 - 1) i$$;
+CREATE TABLE other AS
+	SELECT make_file((SELECT array_agg(CASE WHEN t.name = 'task.dear.output.weight' THEN ROW(t.name, t.dtype, t.shape, negated(t.data))::tensor ELSE t END
+		ORDER BY t.name DESC) FROM tensors(data) t), metadata(data)) AS data FROM file;
+CREATE VIEW other_pieces AS SELECT i AS piece, substr(data, 1 + (i - 1) * 7777, 7777) AS data FROM other, generate_series(1, (length(data) + 7776) / 7777) i;
+SELECT dupn_import_pieces('shop', 'other_pieces') AS version \gset
+SELECT (SELECT array_agg(class ORDER BY class) FROM dupn_classify('dear', dupn_user_vector(3, 'shop', version => 1)))
+		= (SELECT array_agg(class ORDER BY class) FROM dupn_classify('dear', dupn_user_vector(3, 'shop', version => :version))) AS classes,
+	(SELECT array_agg(probability ORDER BY class) FROM dupn_classify('dear', dupn_user_vector(3, 'shop', version => 1)))
+		= (SELECT array_agg(probability ORDER BY class) FROM dupn_classify('dear', dupn_user_vector(3, 'shop', version => :version))) AS probabilities;
+SELECT name FROM tensors(dupn_export('shop', :version)) a JOIN (SELECT t.* FROM file, tensors(data) t) b USING (name)
+ WHERE (a.dtype, a.shape, a.data) IS DISTINCT FROM (b.dtype, b.shape, b.data);
+
+-- Pieces of strangers change nothing.
+SELECT count(*) AS versions FROM dupn_versions WHERE model = 'shop' \gset
+\set VERBOSITY terse
+SELECT * FROM dupn_export_pieces('shop', piece_bytes => 1023);
+SELECT * FROM dupn_export_pieces('shop', piece_bytes => 268435457);
+SELECT * FROM dupn_export_pieces('shop', piece_bytes => NULL);
+SELECT * FROM dupn_export_pieces('shop', 0);
+SELECT * FROM dupn_export_pieces('none');
+SELECT dupn_import_pieces('shop', NULL);
+SELECT dupn_import_pieces('shop', 'none');
+SELECT dupn_import_pieces('shop', 1);
+SELECT dupn_import_pieces('shop', 'pieces', '{"publish": 1}');
+SELECT dupn_import_pieces('shop', 'pieces', '{"serve": true}');
+CREATE TABLE bad (piece int, data bytea);
+SELECT dupn_import_pieces('shop', 'bad');
+INSERT INTO bad VALUES (1, '');
+SELECT dupn_import_pieces('shop', 'bad');
+\set VERBOSITY default
+CREATE FUNCTION try_pieces(text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	DROP TABLE IF EXISTS bad;
+	EXECUTE 'CREATE TABLE bad AS ' || $1;
+	PERFORM dupn_import_pieces('shop', 'bad');
+	RETURN 'imported';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' | ', SQLSTATE || ' ' || SQLERRM, nullif(detail, ''), nullif(hint, ''));
+END $$;
+SELECT try_pieces('SELECT * FROM pieces WHERE piece <> 3');
+SELECT try_pieces('SELECT * FROM pieces WHERE piece > 1');
+SELECT try_pieces('SELECT * FROM pieces WHERE piece < 5');
+SELECT try_pieces('SELECT piece - 1 AS piece, data FROM pieces');
+SELECT try_pieces('SELECT CASE piece WHEN 1 THEN 2 WHEN 2 THEN 1 ELSE piece END AS piece, data FROM pieces');
+SELECT try_pieces('TABLE pieces UNION ALL SELECT * FROM pieces WHERE piece = 2');
+SELECT try_pieces('SELECT nullif(piece, 2) AS piece, data FROM pieces');
+SELECT try_pieces('SELECT piece, nullif(data, (SELECT data FROM pieces WHERE piece = 2)) AS data FROM pieces');
+SELECT try_pieces($$SELECT piece, data || CASE piece WHEN 2 THEN '\x00' ELSE '' END::bytea AS data FROM pieces$$);
+SELECT try_pieces($$SELECT 1 AS piece, 'nothing at all'::bytea AS data$$);
+SELECT try_pieces('SELECT piece AS part, data FROM pieces');
+SELECT try_pieces('SELECT piece, data AS bytes FROM pieces');
+SELECT try_pieces('SELECT piece::text AS piece, data FROM pieces');
+SELECT try_pieces($$SELECT piece, encode(data, 'hex') AS data FROM pieces$$);
+SELECT count(*) - :versions AS new FROM dupn_versions WHERE model = 'shop';
+SELECT try_pieces('TABLE pieces');
+
 -- A file of another model.
 SELECT declare('wide', 'events', 'items', 'impressions', 32);
 SELECT dupn_import('wide', data) FROM file;
@@ -156,6 +234,8 @@ SET ROLE dupn_export_reader;
 SELECT dupn_user_vector(3, 'shop') IS NOT NULL AS may_use;
 SELECT dupn_export('shop');
 SELECT dupn_import('shop', data) FROM file;
+SELECT * FROM dupn_export_pieces('shop');
+SELECT dupn_import_pieces('shop', 'pieces');
 RESET ROLE;
 DROP OWNED BY dupn_export_reader;
 DROP ROLE dupn_export_reader;
