@@ -6,10 +6,10 @@ SET client_min_messages = warning;
 SET timezone = 'UTC';
 SELECT setseed(0.5) \g /dev/null
 CREATE TABLE events AS
-SELECT floor(random() * (:events / 20))::int AS user_id,
+SELECT n % (:events / 20) AS user_id,
 	timestamptz '2024-01-01' + n * (interval '180 days' / :events) AS occurred_at,
 	1000000 + floor(random() * :rows)::int AS listing_id, floor(exp(random() * ln(5000)))::int AS item_id,
-	(ARRAY['view', 'view', 'view', 'cart', 'buy'])[1 + floor(random() * 5)::int] AS action
+	(ARRAY['view', 'cart', 'buy'])[1 + (CASE WHEN random() < .7 THEN n % (:events / 20) ELSE floor(random() * 3)::int END) % 3] AS action
   FROM generate_series(1, :events) n;
 CREATE INDEX ON events (user_id, occurred_at) INCLUDE (listing_id, item_id, action);
 VACUUM (ANALYZE, FREEZE) events;
