@@ -55,7 +55,7 @@ CREATE TABLE _dupn.job (
 	owner			name NOT NULL,
 	action			text NOT NULL,
 	options			jsonb NOT NULL,
-	state			text NOT NULL,	-- queued, running, done, failed, cancelled
+	state			text NOT NULL,	-- queued, running, done, failed, cancelled, skipped
 	phase			text,
 	progress		float8 NOT NULL DEFAULT 0,
 	loss_ratio		jsonb,			-- per task: 1 is the best constant, nothing learned yet
@@ -72,7 +72,13 @@ CREATE TABLE _dupn.job (
 	started_at		timestamptz,
 	reported_at		timestamptz,
 	ended_at		timestamptz,
-	extension_oid	oid NOT NULL	-- an old worker must not write into a new extension's job
+	extension_oid	oid NOT NULL,	-- an old worker must not write into a new extension's job
+	attempts		int NOT NULL DEFAULT 1,	-- this one and those before it that failed
+	retries			int NOT NULL DEFAULT 0,	-- further attempts after the first, at most
+	retry_delay		interval NOT NULL DEFAULT '5 minutes',
+	retry_of		bigint,			-- the attempt before
+	due_at			timestamptz,	-- not to be started before, NULL: at once
+	max_runtime		interval		-- NULL: any time
 );
 COMMENT ON TABLE _dupn.job IS 'jobs, waiting, running and ended';
 CREATE INDEX job_state_idx ON _dupn.job (state, job_id);
@@ -316,7 +322,7 @@ COMMENT ON FUNCTION dupn_cancel(bigint) IS 'cancel a job; true if it was waiting
 
 CREATE PROCEDURE dupn_run(model text, action text DEFAULT 'train', options jsonb DEFAULT '{}')
 	LANGUAGE C AS 'MODULE_PATHNAME';
-COMMENT ON PROCEDURE dupn_run(text, text, jsonb) IS 'enqueue a job, commit, wait for it and fail if it fails: the form for pg_cron';
+COMMENT ON PROCEDURE dupn_run(text, text, jsonb) IS 'enqueue a job, commit, wait for it and fail if it fails or is skipped: the form for pg_cron';
 
 CREATE FUNCTION dupn_publish(model text, version int) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME';
@@ -622,10 +628,11 @@ SELECT j.job_id, j.model_name AS model, j.action, j.state, j.phase,
 		THEN pg_catalog.format('its process has ended; dupn_wait(%s) tells how', j.job_id)
 		ELSE j.message END AS message,
 	j.notes, j.version, j.pid, j.owner,
-	j.enqueued_at, j.started_at, j.reported_at, j.ended_at, j.options
+	j.enqueued_at, j.due_at, j.started_at, j.reported_at, j.ended_at,
+	j.attempts, j.retries, j.retry_of, j.max_runtime, j.options
 FROM _dupn.job j
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) j.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_jobs IS 'jobs: what runs, how far it is, and in a sentence what came of it; one whose process died stays "running" until somebody waits for it, cancels it or starts another';
+COMMENT ON VIEW dupn_jobs IS 'jobs: what runs, how far it is, and in a sentence what came of it; each further attempt of one that failed is a job of its own, queued until due_at; one whose process died stays "running" until somebody waits for it, cancels it or starts another';
 
 CREATE VIEW dupn_metrics WITH (security_barrier) AS
 SELECT m.name AS model, x.version, x.task, x.metric, x.slice, x.value, x.low, x.high,

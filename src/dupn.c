@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 
+#include "datatype/timestamp.h"
 #include "nn/kernel.h"
 #include "settings.h"
 
@@ -16,6 +17,7 @@ char	   *dupn_model = NULL;
 int			dupn_job_memory = 0;
 int			dupn_max_mapped_size = 0;
 int			dupn_recurrent_weights = RECURRENT_FLOAT32;
+int			dupn_job_history = 0;
 char	   *dupn_fail_point = NULL;
 
 /* numbers of kernel_options */
@@ -57,6 +59,13 @@ _PG_init(void)
 							"0 means maintenance_work_mem.",
 							&dupn_job_memory, 0, 0, MAX_KILOBYTES,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+
+	/* superusers only: the rows are those of all roles */
+	DefineCustomIntVariable("dupn.job_history",
+							"How long ended jobs and what evaluations found are kept.",
+							"Of each the latest 1000 are, at most; older ones go with the next job.",
+							&dupn_job_history, 90 * HOURS_PER_DAY * MINS_PER_HOUR, MINS_PER_HOUR, INT_MAX,
+							PGC_SUSET, GUC_UNIT_MIN, NULL, NULL, NULL);
 
 	/* superusers only: the files are shared by all roles of all databases */
 	DefineCustomIntVariable("dupn.max_mapped_size",

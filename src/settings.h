@@ -10,6 +10,7 @@
 
 extern char *dupn_model;		/* dupn.model: the model of calls that name none, or "" */
 extern int	dupn_job_memory;	/* dupn.job_memory: kB, 0: maintenance_work_mem */
+extern int	dupn_job_history;	/* dupn.job_history: minutes */
 extern int	dupn_max_mapped_size;	/* dupn.max_mapped_size: kB */
 
 extern char *dupn_fail_point;	/* dupn.fail_point: see fail.h, or "" */

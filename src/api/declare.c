@@ -301,7 +301,7 @@ dupn_drop_model(PG_FUNCTION_ARGS)
 	if (state_execute("SELECT job_id FROM _dupn.job" WHERE_MODEL
 					  " AND state OPERATOR(pg_catalog.=) 'running' AND extension_oid OPERATOR(pg_catalog.=) $2",
 					  2, parameters.type, parameters.value, NULL, &job, &isnull) > 0)
-		job_bury(extension, DatumGetInt64(job));
+		job_bury(extension, DatumGetInt64(job), false);
 	if (state_execute("SELECT job_id FROM _dupn.job" WHERE_MODEL
 					  " AND state OPERATOR(pg_catalog.=) ANY ('{running,queued}'::pg_catalog.text[]) AND extension_oid OPERATOR(pg_catalog.=) $2"
 					  " ORDER BY job_id", 2, parameters.type, parameters.value, NULL, &job, &isnull) > 0)

@@ -128,6 +128,7 @@ PGDLLEXPORT Datum
 dupn_run(PG_FUNCTION_ARGS)
 {
 	char	   *action = text_argument(fcinfo, 1);
+	char	   *skipped;
 	int64		job_id;
 	JobRow		row;
 
@@ -141,9 +142,16 @@ dupn_run(PG_FUNCTION_ARGS)
 						 "Otherwise enqueue with dupn_train or dupn_refresh and commit.")));
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	job_id = job_enqueue(model_get(text_argument(fcinfo, 0)), action, options_argument(fcinfo, 2));
+	job_id = job_request(model_get(text_argument(fcinfo, 0)), action, options_argument(fcinfo, 2), &skipped);
+	if (skipped)
+		skipped = MemoryContextStrdup(PortalContext, skipped);	/* the commit frees what is its transaction's */
 	SPI_commit();
 	SPI_start_transaction();
+	if (skipped)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("%s", skipped),
+				 errhint("With {\"when_running\": \"queue\"} it would wait.")));
 	job_wait(job_id, DT_NOEND, true, &row);
 	if (strcmp(row.state, "done") != 0)
 		ereport(ERROR,

@@ -116,6 +116,7 @@ static const Option model_table[] = {
 	{"workers", OPTION_INT, "processes that do a job together", AT(workers), 1, 1, 16},
 	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
 
+	{"max_runtime", OPTION_INTERVAL, "how long a job may take before it is ended, 0 for any time", AT(max_runtime), 0, .max = 365},
 	{"publish", OPTION_BOOL, "whether a trained version serves at once, or waits for dupn_publish", AT(publish), true},
 	{"cache_items", OPTION_BOOL, "whether what scores take from items alone is kept for the whole catalogue, in a mapped file", AT(cache_items), false},
 };
@@ -169,6 +170,16 @@ static const Option train_table[] = {
 	{"mode", OPTION_CHOICE, "all tasks from nothing, some alone, heads on a frozen version, or everything on from a version", AT(mode), TRAIN_FULL, .word = {"full", "alone", "head", "finetune"}},
 	{"tasks", OPTION_NAMES, "the tasks that a training is about", AT(tasks), -1, .min_entries = 1, .max_entries = NN_MAX_TASKS, COUNT(n_tasks)},
 	{"version", OPTION_INT, "the version that a training starts from, 0 for the published one", AT(version), 0, 0, INT_MAX},
+};
+
+#undef AT
+#define AT(field)	.offset = offsetof(JobOptions, field)
+
+static const Option job_table[] = {
+	{"when_running", OPTION_CHOICE, "what a job does while another of the same model and action is queued or running", AT(when_running), WHEN_DEFAULT, .word = {"queue", "skip"}},
+	{"retries", OPTION_INT, "how often a job that failed is tried again", AT(retries), -1, 0, 100},
+	{"retry_delay", OPTION_INTERVAL, "how long after its failure a job is due again, twice as long after each further one, up to 6 hours", AT(retry_delay), 5 * 60, .max = .25},
+	{"max_runtime", OPTION_INTERVAL, "how long a job may take before it is ended, 0 for any time", AT(max_runtime), -1, .max = 365},
 };
 
 #undef AT
@@ -325,7 +336,7 @@ time_value(const Option *option, char *text)
 	return time;
 }
 
-/* An interval as text, or seconds; max is in days. */
+/* An interval as text, or seconds; max is in days, its default in seconds. */
 static int64
 interval_value(const Option *option, const JsonbValue *value)
 {
@@ -353,7 +364,8 @@ interval_value(const Option *option, const JsonbValue *value)
 			((double) interval->month * DAYS_PER_MONTH + interval->day) * SECS_PER_DAY;
 	}
 	if (!(seconds >= 0 && seconds <= option->max * SECS_PER_DAY))
-		wrong_type(option, psprintf("between 0 and %.0f days", option->max));
+		wrong_type(option, option->max < 1 ? psprintf("between 0 and %.0f hours", option->max * HOURS_PER_DAY) :
+				   psprintf("between 0 and %.0f days", option->max));
 	return (int64) rint(seconds * USECS_PER_SEC);
 }
 
@@ -458,7 +470,7 @@ set_default(const Option *option, void *base)
 			FIELD(base, option->offset, TimestampTz) = DT_NOEND;
 			break;
 		case OPTION_INTERVAL:
-			FIELD(base, option->offset, int64) = (int64) option->value * USECS_PER_SEC;
+			FIELD(base, option->offset, int64) = (int64) (option->value * USECS_PER_SEC);
 			break;
 		case OPTION_HOLDOUT:
 			((ModelOptions *) base)->holdout = HOLDOUT_SHARE;
@@ -686,13 +698,26 @@ select_pairs(Jsonb *object, const Option *table, int n, bool in_table)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* Parse those of the table, return the others. */
+static Jsonb *
+parse_own(const Option *table, int n, void *base, Jsonb *jsonb)
+{
+	parse(table, n, base, select_pairs(jsonb, table, n, true), NULL);
+	return select_pairs(jsonb, table, n, false);
+}
+
 Jsonb *
 train_options_parse(TrainOptions *options, Jsonb *jsonb)
 {
 	memset(options, 0, sizeof(*options));
-	parse(train_table, lengthof(train_table), options,
-		  select_pairs(jsonb, train_table, lengthof(train_table), true), NULL);
-	return select_pairs(jsonb, train_table, lengthof(train_table), false);
+	return parse_own(train_table, lengthof(train_table), options, jsonb);
+}
+
+Jsonb *
+job_options_parse(JobOptions *options, Jsonb *jsonb)
+{
+	memset(options, 0, sizeof(*options));
+	return parse_own(job_table, lengthof(job_table), options, jsonb);
 }
 
 /* ---------------- jsonb ---------------- */

@@ -87,6 +87,9 @@ typedef struct ModelOptions
 	int			workers;		/* 1: processes that do a job together */
 	int			evaluate_samples;	/* at most this many samples a task are evaluated */
 
+	/* every job of the model */
+	int64		max_runtime;	/* microseconds, 0: any time */
+
 	/* serving */
 	bool		publish;		/* true: a trained version serves at once */
 	bool		cache_items;	/* false: keep the items' parts of scores in a file */
@@ -153,6 +156,22 @@ typedef struct TrainOptions
 	int			version;		/* it starts from, 0: the published one */
 } TrainOptions;
 
+typedef enum WhenRunning
+{
+	WHEN_DEFAULT = -1,			/* not given: the action's */
+	WHEN_QUEUE,
+	WHEN_SKIP
+} WhenRunning;
+
+/* Of every job, whatever it does. */
+typedef struct JobOptions
+{
+	int			when_running;	/* WHEN_* */
+	int			retries;		/* -1: not given, the action's */
+	int64		retry_delay;	/* 5 minutes, in microseconds */
+	int64		max_runtime;	/* microseconds, 0: any time; below: the model's */
+} JobOptions;
+
 typedef struct ImportOptions
 {
 	bool		publish;		/* false: an imported version waits for dupn_publish */
@@ -192,8 +211,9 @@ extern void refresh_options_parse(RefreshOptions *options, Jsonb *jsonb);
 extern void import_options_parse(ImportOptions *options, Jsonb *jsonb);
 extern void evaluate_options_parse(EvaluateOptions *options, Jsonb *jsonb);
 
-/* Returns the options that are the model's, which are not looked at. */
+/* They return the other options, those of the model or of the action, which are not looked at. */
 extern Jsonb *train_options_parse(TrainOptions *options, Jsonb *jsonb);
+extern Jsonb *job_options_parse(JobOptions *options, Jsonb *jsonb);
 
 /* Has an object, which may be NULL, a value under a name?  A null is none. */
 extern bool jsonb_object_has(Jsonb *object, const char *name);

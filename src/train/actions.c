@@ -28,12 +28,12 @@ train_check(Model *model, Jsonb *options)
 }
 
 static const JobAction actions[] = {
-	{"train", train_check, train_run},
-	{"finetune", finetune_check, finetune_run},
-	{"refresh", refresh_check, refresh_run},
-	{"evaluate", evaluate_check, evaluate_run},
-	{"compare", compare_check, compare_run},
-	{"baselines", baselines_check, baselines_run},
+	{.name = "train", .check = train_check, .run = train_run},
+	{.name = "finetune", .check = finetune_check, .run = finetune_run, .skip = true, .retries = 3},
+	{.name = "refresh", .check = refresh_check, .run = refresh_run},
+	{.name = "evaluate", .check = evaluate_check, .run = evaluate_run},
+	{.name = "compare", .check = compare_check, .run = compare_run},
+	{.name = "baselines", .check = baselines_check, .run = baselines_run},
 };
 
 const JobAction *

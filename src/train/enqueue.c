@@ -8,6 +8,9 @@
  * the transaction and looks for the row, so a commit that fails in between does
  * no harm.  Jobs of rolled-back subtransactions are forgotten in time.
  *
+ * Where a job is to be skipped while one like it is there, that one is looked
+ * for under a lock that is kept until the commit.
+ *
  *-------------------------------------------------------------------------
  */
 #include "train/job.h"
@@ -23,6 +26,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 StaticAssertDecl(sizeof(JobLaunch) <= BGW_EXTRALEN, "what a worker is told must fit");
 
@@ -66,6 +70,18 @@ job_launch(const JobLaunch *launch)
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
+bool
+job_model_taken(Oid extension, int32 model_id)
+{
+	LOCKTAG		model;
+
+	job_locktag(&model, extension, MODEL_LOCK, model_id);
+	if (LockAcquire(&model, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	LockRelease(&model, ShareLock, false);
+	return false;
+}
+
 /*
  * A worker for each model that has none.  The share lock on the queue, held
  * until the row is visible to all, makes sure that a worker found here will
@@ -77,16 +93,13 @@ launch_enqueued(void)
 	for (Enqueued *job = enqueued; job != NULL; job = job->next)
 	{
 		LOCKTAG		queue;
-		LOCKTAG		model;
 
 		job_locktag(&queue, job->launch.extension, QUEUE_LOCK, job->launch.model_id);
-		job_locktag(&model, job->launch.extension, MODEL_LOCK, job->launch.model_id);
 		if (dupn_lock_held(&queue, ShareLock))
 			continue;			/* an earlier job of the same model */
 		LockAcquire(&queue, ShareLock, false, false);
-		if (LockAcquire(&model, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		if (job_model_taken(job->launch.extension, job->launch.model_id))
 			continue;
-		LockRelease(&model, ShareLock, false);
 
 		job->launch.xid = GetTopTransactionId();
 		if (!job_launch(&job->launch))
@@ -212,14 +225,96 @@ job_apply_options(Model *model, Jsonb *options)
 	model_parse_options(model);
 }
 
-int64
-job_enqueue(Model *model, const char *action, Jsonb *options)
+/*
+ * A job of the same model and action that is queued or running: its state, or
+ * NULL.  An attempt that is not due yet does not count, nor one that the new job
+ * would take the place of.
+ */
+static char *
+find_busy(const Model *model, const char *action, Jsonb *options, Oid extension, int64 *job_id)
 {
-	JobLaunch	launch = {0};
-	Oid			types[] = {INT4OID, TEXTOID, NAMEOID, TEXTOID, JSONBOID, OIDOID};
-	Datum		values[6];
+	Oid			types[] = {INT4OID, TEXTOID, OIDOID, JSONBOID, INT8OID};
+	Datum		values[5];
+	Datum		row[2];
+	bool		isnull[2];
+	LOCKTAG		ask;
+
+	job_locktag(&ask, extension, ASK_LOCK, model->id);
+	LockAcquire(&ask, ExclusiveLock, false, false);
+	values[0] = Int32GetDatum(model->id);
+	values[1] = CStringGetTextDatum(action);
+	values[2] = ObjectIdGetDatum(extension);
+	values[3] = JsonbPGetDatum(options);
+	for (*job_id = 0;; *job_id = DatumGetInt64(row[0]))
+	{
+		values[4] = Int64GetDatum(*job_id);
+		if (state_read("SELECT job_id, state FROM _dupn.job WHERE job_id OPERATOR(pg_catalog.>) $5"
+					   " AND model_id OPERATOR(pg_catalog.=) $1 AND action OPERATOR(pg_catalog.=) $2"
+					   " AND extension_oid OPERATOR(pg_catalog.=) $3"
+					   " AND (state OPERATOR(pg_catalog.=) 'running' OR state OPERATOR(pg_catalog.=) 'queued'"
+					   " AND (retry_of IS NULL OR due_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+					   " AND options OPERATOR(pg_catalog.<>) $4)) ORDER BY job_id LIMIT 1",
+					   5, types, values, NULL, row, isnull) == 0)
+			return NULL;
+		*job_id = DatumGetInt64(row[0]);
+		if (strcmp(TextDatumGetCString(row[1]), "queued") == 0 || job_alive(extension, *job_id))
+			return TextDatumGetCString(row[1]);
+		job_bury(extension, *job_id, true);
+	}
+}
+
+static Datum
+interval_datum(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
+}
+
+/* Its row; skipped: why it is not done. */
+static int64
+insert_job(const Model *model, const char *action, Jsonb *options, const JobOptions *own, Oid extension,
+		   const char *skipped)
+{
+	Oid			types[] = {INT4OID, TEXTOID, NAMEOID, TEXTOID, JSONBOID, TEXTOID, OIDOID, INT4OID, INTERVALOID, INTERVALOID, TEXTOID};
+	Datum		values[11];
+	char		nulls[] = "           ";
 	Datum		job_id;
 	bool		isnull;
+
+	values[0] = Int32GetDatum(model->id);
+	values[1] = CStringGetTextDatum(model->name);
+	values[2] = DirectFunctionCall1(namein, CStringGetDatum(model->owner));
+	values[3] = CStringGetTextDatum(action);
+	values[4] = JsonbPGetDatum(options);
+	values[5] = CStringGetTextDatum(skipped ? "skipped" : "queued");
+	values[6] = ObjectIdGetDatum(extension);
+	values[7] = Int32GetDatum(own->retries);
+	values[8] = interval_datum(own->retry_delay);
+	values[9] = interval_datum(own->max_runtime);
+	if (own->max_runtime == 0)
+		nulls[9] = 'n';
+	values[10] = skipped ? CStringGetTextDatum(skipped) : (Datum) 0;
+	if (skipped == NULL)
+		nulls[10] = 'n';
+	state_execute("INSERT INTO _dupn.job (model_id, model_name, owner, action, options, state, extension_oid,"
+				  " retries, retry_delay, max_runtime, message, ended_at)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+				  " CASE WHEN $11 IS NOT NULL THEN pg_catalog.clock_timestamp() END) RETURNING job_id",
+				  11, types, values, nulls, &job_id, &isnull);
+	return DatumGetInt64(job_id);
+}
+
+/* The new job; or if it is skipped, the one for whose sake, or with keep its own row. */
+static int64
+add_job(Model *model, const char *action, Jsonb *options, bool keep, char **skipped)
+{
+	const JobAction *what = job_action(action);
+	JobOptions	own;
+	JobLaunch	launch = {0};
+	int64		job_id;
+	char	   *state;
 
 	if (RecoveryInProgress())
 		ereport(ERROR,
@@ -228,22 +323,48 @@ job_enqueue(Model *model, const char *action, Jsonb *options)
 				 errhint("Train on the primary; its versions arrive here by replication.")));
 	model_check_owner(model);
 	check_owner_can_connect(model);
-	options = job_action(action)->check(model, options);
+	options = job_options_parse(&own, options);
+	if (own.when_running == WHEN_DEFAULT)
+		own.when_running = what->skip ? WHEN_SKIP : WHEN_QUEUE;
+	if (own.retries < 0)
+		own.retries = what->retries;
+	if (own.max_runtime < 0)
+		own.max_runtime = model->options.max_runtime;
+	options = what->check(model, options);
 
 	launch.database = MyDatabaseId;
 	launch.owner = model->owner_oid;
 	launch.extension = get_extension_oid("dupn", false);
 	launch.model_id = model->id;
 
-	values[0] = Int32GetDatum(model->id);
-	values[1] = CStringGetTextDatum(model->name);
-	values[2] = DirectFunctionCall1(namein, CStringGetDatum(model->owner));
-	values[3] = CStringGetTextDatum(action);
-	values[4] = JsonbPGetDatum(options);
-	values[5] = ObjectIdGetDatum(launch.extension);
-	state_execute("INSERT INTO _dupn.job (model_id, model_name, owner, action, options, state, extension_oid)"
-				  " VALUES ($1, $2, $3, $4, $5, 'queued', $6) RETURNING job_id",
-				  6, types, values, NULL, &job_id, &isnull);
-	remember(DatumGetInt64(job_id), &launch);
-	return DatumGetInt64(job_id);
+	*skipped = NULL;
+	if (own.when_running == WHEN_SKIP &&
+		(state = find_busy(model, action, options, launch.extension, &job_id)) != NULL)
+	{
+		*skipped = psprintf("skipped: job " INT64_FORMAT " (%s) of model \"%s\" is %s", job_id, action, model->name, state);
+		return keep ? insert_job(model, action, options, &own, launch.extension, *skipped) : job_id;
+	}
+	job_id = insert_job(model, action, options, &own, launch.extension, NULL);
+	job_supersede(job_id);
+	remember(job_id, &launch);
+	return job_id;
+}
+
+int64
+job_enqueue(Model *model, const char *action, Jsonb *options)
+{
+	char	   *skipped;
+	int64		job_id = add_job(model, action, options, false, &skipped);
+
+	if (skipped)
+		ereport(NOTICE,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("%s", skipped)));
+	return job_id;
+}
+
+int64
+job_request(Model *model, const char *action, Jsonb *options, char **skipped)
+{
+	return add_job(model, action, options, true, skipped);
 }

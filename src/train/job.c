@@ -16,6 +16,7 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "fail.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqsignal.h"
 #include "pgstat.h"
@@ -35,6 +36,8 @@
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #define CHECK_MS	250.0
 #define REPORT_MS	2000.0
@@ -47,7 +50,11 @@ PGDLLEXPORT void dupn_job_main(Datum arg);
 static struct
 {
 	JobLaunch	launch;
+	TimeoutId	timeout;		/* of max_runtime */
+	volatile sig_atomic_t overran;
 	const Job  *job;			/* NULL: none at this moment */
+	char	   *max_runtime;	/* as the job's row says, NULL: any time */
+	int64		max_microseconds;
 	bool		member;			/* of a team: its leader reports and gives way */
 	char	   *model_name;
 	instr_time	checked;
@@ -252,10 +259,26 @@ check_is_due(void)
 	return true;
 }
 
+/*
+ * The time of the job is over: as if it was cancelled, so that SQL and locks
+ * that it waits for end as well.
+ */
+static void
+overrun(void)
+{
+	worker.overran = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+}
+
 void
 job_check(void)
 {
 	CHECK_FOR_INTERRUPTS();
+	if (worker.overran && QueryCancelHoldoffCount == 0)
+		ereport(ERROR,			/* a function in somebody's view may have caught the first one */
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("ran longer than max_runtime (%s)", worker.max_runtime)));
 	job_memory();				/* each time: what is soon over counts as well */
 	if (!check_is_due())
 		return;
@@ -272,7 +295,7 @@ job_check(void)
 bool
 job_should_stop(void *arg)
 {
-	if (ProcDiePending || QueryCancelPending)
+	if (ProcDiePending || QueryCancelPending || worker.overran)
 		return true;
 	if (ProcSignalBarrierPending)
 		ProcessProcSignalBarrier(); /* others wait for it */
@@ -385,10 +408,14 @@ job_progress(const char *phase, double fraction, double events_per_second, const
 
 /* ---------------- one job ---------------- */
 
-/* The end of a job in its row; notes before the sentence, if that is one. */
+/*
+ * The end of a job in its row; notes before the sentence, if that is one.
+ * again: what failed may succeed another time.
+ */
 static void
-write_end(const char *state, const char *message)
+write_end(const char *state, const char *message, bool again)
 {
+	char	   *more;
 	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID, INT8OID, JSONBOID};
 	Datum		values[7];
 	int			n_notes = worker.n_notes;
@@ -411,6 +438,8 @@ write_end(const char *state, const char *message)
 				  " reported_at = pg_catalog.clock_timestamp(), ended_at = pg_catalog.clock_timestamp()"
 				  " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'",
 				  7, types, values, NULL, NULL, NULL);
+	if (again && (more = job_due_again(worker.job->id)) != NULL)
+		message = MemoryContextStrdup(worker.job->context, more);
 	CommitTransactionCommand();
 	ereport(LOG,
 			(errmsg("dupn: job " INT64_FORMAT " (%s of model \"%s\") %s: %s",
@@ -425,6 +454,9 @@ do_job(Job *job)
 	MemoryContext context = job->context;
 	ErrorData  *volatile error = NULL;
 
+	worker.overran = false;
+	if (worker.max_runtime)
+		enable_timeout_at(worker.timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), worker.max_microseconds / 1000));
 	PG_TRY();
 	{
 		RESUME_CANCEL_INTERRUPTS();
@@ -444,19 +476,26 @@ do_job(Job *job)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
+	if (worker.max_runtime)
+		disable_timeout(worker.timeout, false);
 
+	fail_point("job: before end");
 	if (error == NULL)
-		write_end("done", NULL);
+		write_end("done", NULL, false);
 	else
 	{
 		/* tables that are gone and locks refused may mean just this */
 		give_way(find_obstacle());
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			write_end("cancelled", "cancelled on request");
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && worker.overran)
+			write_end("failed", psprintf("%s: ran longer than max_runtime (%s)",
+										 unpack_sql_state(error->sqlerrcode), worker.max_runtime), false);
+		else if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			write_end("cancelled", "cancelled on request", false);
 		else
 			write_end("failed", psprintf("%s: %s%s%s%s", unpack_sql_state(error->sqlerrcode), error->message,
 										 error->hint ? " (" : "", error->hint ? error->hint : "",
-										 error->hint ? ")" : ""));
+										 error->hint ? ")" : ""),
+					  job_worth_again(error->sqlerrcode));
 	}
 }
 
@@ -552,7 +591,7 @@ unlock_session(JobLock lock, int64 id)
 }
 
 /*
- * Take the oldest job of the queue, or leave the model: both while the queue is
+ * Take the oldest job of the queue that is due, or leave the model: both while the queue is
  * locked until the commit, see job.h.
  */
 static Job *
@@ -561,8 +600,8 @@ next_job(bool first)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "dupn job", ALLOCSET_DEFAULT_SIZES);
 	Job		   *job = NULL;
 	LOCKTAG		queue;
-	Datum		row[4];
-	bool		isnull[4];
+	Datum		row[6];
+	bool		isnull[6];
 
 	StartTransactionCommand();
 	job_locktag(&queue, worker.launch.extension, QUEUE_LOCK, worker.launch.model_id);
@@ -581,8 +620,11 @@ next_job(bool first)
 					  " started_at = pg_catalog.clock_timestamp(), reported_at = pg_catalog.clock_timestamp()"
 					  " WHERE job_id OPERATOR(pg_catalog.=) (SELECT job_id FROM _dupn.job"
 					  " WHERE state OPERATOR(pg_catalog.=) 'queued' AND model_id OPERATOR(pg_catalog.=) $1"
-					  " AND extension_oid OPERATOR(pg_catalog.=) $2 ORDER BY job_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
-					  " RETURNING job_id, model_name, action, options",
+					  " AND extension_oid OPERATOR(pg_catalog.=) $2"
+					  " AND (due_at IS NULL OR due_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())"
+					  " ORDER BY job_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
+					  " RETURNING job_id, model_name, action, options, max_runtime::pg_catalog.text,"
+					  " (EXTRACT(epoch FROM max_runtime) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8",
 					  2, (Oid[]) {INT4OID, OIDOID},
 					  (Datum[]) {Int32GetDatum(worker.launch.model_id), ObjectIdGetDatum(worker.launch.extension)},
 					  NULL, row, isnull) > 0)
@@ -594,6 +636,8 @@ next_job(bool first)
 		job->options = DatumGetJsonbP(row[3]);
 		job->context = context;
 		worker.model_name = TextDatumGetCString(row[1]);
+		worker.max_runtime = isnull[4] ? NULL : TextDatumGetCString(row[4]);
+		worker.max_microseconds = isnull[5] ? 0 : DatumGetInt64(row[5]);
 		lock_session(JOB_LOCK, job->id, true);	/* before anybody sees "running" */
 	}
 	else
@@ -647,14 +691,19 @@ dupn_job_main(Datum arg)
 	memcpy(&launch, MyBgworkerEntry->bgw_extra, sizeof(launch));
 	if (!job_connect(&launch))
 		return;
+	worker.timeout = RegisterTimeout(USER_TIMEOUT, overrun);
 
 	for (bool first = true;; first = false)
 	{
 		Job		   *job;
 
 		job_sweep(worker.launch.extension);
+		StartTransactionCommand();
+		job_start_due(worker.launch.extension, worker.launch.model_id);
+		CommitTransactionCommand();
 		if ((job = next_job(first)) == NULL)
 			break;
+		fail_point("job: taken");
 		INSTR_TIME_SET_ZERO(worker.checked);
 		INSTR_TIME_SET_ZERO(worker.reported);
 		worker.n_notes = 0;

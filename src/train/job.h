@@ -4,9 +4,10 @@
  *	  Between those who ask for jobs and the processes that do them
  *
  * A job is a row of _dupn.job.  A model's jobs are done one after another, the
- * oldest first, by one background worker that lives until none is left.
+ * oldest first, by one background worker that lives until none is left that is
+ * due.
  *
- * Four kinds of advisory lock, of this database and extension, keep order;
+ * Five kinds of advisory lock, of this database and extension, keep order;
  * pg_locks shows them with classid = the extension's OID and
  *
  *	objsubid	objid		held
@@ -17,6 +18,8 @@
  *							next job or finds none and goes, so that nobody who
  *							holds it in share mode relies on a worker that is gone
  *	25720		job			exclusively by the process that takes the next users of a refresh
+ *	25721		model		exclusively by a transaction that adds a job only if none like it
+ *							is there, so that of two of them one finds the other's
  *
  * The second is only tried, the others are waited for.
  *
@@ -45,7 +48,8 @@ typedef enum JobLock
 	JOB_LOCK = 25717,
 	MODEL_LOCK,
 	QUEUE_LOCK,
-	CURSOR_LOCK
+	CURSOR_LOCK,
+	ASK_LOCK
 } JobLock;
 
 /* ---------------- actions.c ---------------- */
@@ -57,6 +61,10 @@ typedef struct JobAction
 	/* Check a job to be, as one who owns the model: its options as they are stored. */
 	Jsonb	   *(*check) (Model *model, Jsonb *options);
 	void		(*run) (Job *job);
+
+	/* Defaults of the options "when_running": "skip" and "retries". */
+	bool		skip;
+	int			retries;
 } JobAction;
 
 /* By name; an unknown one is an error. */
@@ -73,11 +81,21 @@ extern void job_worker(BackgroundWorker *worker, const char *type, const char *f
 /* false: all slots for background workers are taken */
 extern bool job_launch(const JobLaunch *launch);
 
+/* Has the model a worker?  For who holds the lock of its queue. */
+extern bool job_model_taken(Oid extension, int32 model_id);
+
 /*
  * Add a job to the model's queue; its worker starts when the transaction
  * commits.  Errors: recovery, no task, options, an owner who cannot log in.
+ * Where one like it is to be skipped for: that one, with a notice.
  */
 extern int64 job_enqueue(Model *model, const char *action, Jsonb *options);
+
+/*
+ * The same for who waits.  skipped is NULL, or says why nothing is to be done,
+ * as the job's row does, whose state is "skipped" then.
+ */
+extern int64 job_request(Model *model, const char *action, Jsonb *options, char **skipped);
 
 /* Did this transaction enqueue it? */
 extern bool job_enqueued_here(int64 job_id);
@@ -99,6 +117,23 @@ extern void job_workers(int n);
 /* This process does a part of a job as a member of its team. */
 extern void job_join(const Job *job);
 
+/* ---------------- retry.c ---------------- */
+
+/* May a job that ended with this error succeed as it is, another time? */
+extern bool job_worth_again(int sqlstate);
+
+/*
+ * Add a further attempt of a job that has failed, if it has one left: what its
+ * row says now, else NULL.
+ */
+extern char *job_due_again(int64 job_id);
+
+/* Cancel waiting attempts of what a new job is to do. */
+extern void job_supersede(int64 job_id);
+
+/* Start workers of models whose further attempts are due, but of one model. */
+extern void job_start_due(Oid extension, int32 except);
+
 /* ---------------- queue.c ---------------- */
 
 typedef struct JobRow
@@ -109,6 +144,7 @@ typedef struct JobRow
 	char	   *state;
 	char	   *message;		/* or NULL */
 	int			pid;			/* 0: none */
+	TimestampTz due;			/* not to be started before; DT_NOBEGIN: at once */
 	int64		running;		/* a running job of the same model, 0: none */
 } JobRow;
 
@@ -118,8 +154,11 @@ extern void job_look(int64 job_id, JobRow *row);
 /* Has a process taken the job and not ended? */
 extern bool job_alive(Oid extension, int64 job_id);
 
-/* Mark a running job without a process as failed; true if it was one. */
-extern bool job_bury(Oid extension, int64 job_id);
+/*
+ * Mark a running job without a process as failed, and unless it is not wanted
+ * any more, have it due again; true if it was one.
+ */
+extern bool job_bury(Oid extension, int64 job_id, bool wanted);
 
 /*
  * Bury what died, end what another installation left (a restored dump), remove

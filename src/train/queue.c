@@ -15,6 +15,7 @@
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "pgstat.h"
+#include "settings.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
@@ -22,7 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define KEEP_JOBS	1000
+#define KEEP		1000		/* jobs, and evaluations, that have ended */
 #define WAIT_MS		5000		/* longer than a deadlock_timeout */
 #define SWEEP_PARTS 16			/* of 4 MB a transaction */
 
@@ -33,11 +34,11 @@
 void
 job_look(int64 job_id, JobRow *row)
 {
-	Datum		values[6];
-	bool		isnull[6];
+	Datum		values[7];
+	bool		isnull[7];
 	Oid			owner;
 
-	if (state_read("SELECT j.model_id, j.owner::pg_catalog.text, j.state, j.message, j.pid, r.job_id"
+	if (state_read("SELECT j.model_id, j.owner::pg_catalog.text, j.state, j.message, j.pid, r.job_id, j.due_at"
 				   " FROM _dupn.job j LEFT JOIN LATERAL (SELECT job_id FROM _dupn.job r"
 				   " WHERE r.state OPERATOR(pg_catalog.=) 'running'"
 				   " AND r.model_id OPERATOR(pg_catalog.=) j.model_id LIMIT 1) r ON true"
@@ -54,6 +55,7 @@ job_look(int64 job_id, JobRow *row)
 	row->message = isnull[3] ? NULL : TextDatumGetCString(values[3]);
 	row->pid = isnull[4] ? 0 : DatumGetInt32(values[4]);
 	row->running = isnull[5] ? 0 : DatumGetInt64(values[5]);
+	row->due = isnull[6] ? DT_NOBEGIN : DatumGetTimestampTz(values[6]);
 	if (strcmp(row->state, "running") == 0)
 		row->running = job_id;	/* another one is dead */
 
@@ -78,8 +80,10 @@ job_alive(Oid extension, int64 job_id)
 }
 
 bool
-job_bury(Oid extension, int64 job_id)
+job_bury(Oid extension, int64 job_id, bool wanted)
 {
+	bool		buried;
+
 	/*
 	 * Who was alive until now has written its end before it let go.  A row that
 	 * is locked is being buried by somebody else, in a transaction that may be
@@ -87,13 +91,16 @@ job_bury(Oid extension, int64 job_id)
 	 */
 	if (job_alive(extension, job_id))
 		return false;
-	return state_execute("UPDATE _dupn.job SET state = 'failed', phase = NULL, pid = NULL,"
-						 " ended_at = pg_catalog.clock_timestamp(), message = 'the job''s process ended"
-						 " unexpectedly: it was terminated, or the server stopped; see the server''s log'"
-						 " WHERE job_id OPERATOR(pg_catalog.=) (SELECT job_id FROM _dupn.job"
-						 " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'"
-						 " FOR UPDATE SKIP LOCKED)",
-						 1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(job_id)}, NULL, NULL, NULL) > 0;
+	buried = state_execute("UPDATE _dupn.job SET state = 'failed', phase = NULL, pid = NULL,"
+						   " ended_at = pg_catalog.clock_timestamp(), message = 'the job''s process ended"
+						   " unexpectedly: it was terminated, or the server stopped; see the server''s log'"
+						   " WHERE job_id OPERATOR(pg_catalog.=) (SELECT job_id FROM _dupn.job"
+						   " WHERE job_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'running'"
+						   " FOR UPDATE SKIP LOCKED)",
+						   1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(job_id)}, NULL, NULL, NULL) > 0;
+	if (buried && wanted)
+		(void) job_due_again(job_id);
+	return buried;
 }
 
 /* IN would look for its operator in the search_path. */
@@ -110,6 +117,7 @@ job_sweep(Oid extension)
 {
 	int64		last = 0;
 	uint64		found;
+	Datum		values[2];
 
 	StartTransactionCommand();
 	state_execute("UPDATE _dupn.job SET state = 'failed', phase = NULL, pid = NULL,"
@@ -131,7 +139,7 @@ job_sweep(Oid extension)
 		if (found > 0)
 		{
 			last = DatumGetInt64(job_id);
-			job_bury(extension, last);
+			job_bury(extension, last, true);
 		}
 		CommitTransactionCommand();
 	} while (found > 0);
@@ -150,11 +158,20 @@ job_sweep(Oid extension)
 
 	StartTransactionCommand();
 	state_execute("DELETE FROM _dupn.version v WHERE" ORPHANS, 0, NULL, NULL, NULL, NULL, NULL);
+	CommitTransactionCommand();
+
+	StartTransactionCommand();
+	values[0] = Int32GetDatum(dupn_job_history);
+	values[1] = Int32GetDatum(KEEP);
 	state_execute("DELETE FROM _dupn.job WHERE NOT" UNFINISHED
-				  " AND (ended_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) interval '90 days')"
+				  " AND (ended_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(mins => $1))"
 				  " OR job_id OPERATOR(pg_catalog.<=) (SELECT job_id FROM _dupn.job"
-				  " WHERE NOT" UNFINISHED " ORDER BY job_id DESC OFFSET $1 LIMIT 1))",
-				  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(KEEP_JOBS)}, NULL, NULL, NULL);
+				  " WHERE NOT" UNFINISHED " ORDER BY job_id DESC OFFSET $2 LIMIT 1))",
+				  2, (Oid[]) {INT4OID, INT4OID}, values, NULL, NULL, NULL);
+	state_execute("DELETE FROM _dupn.evaluation WHERE"
+				  " evaluated_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(mins => $1))"
+				  " OR job_id OPERATOR(pg_catalog.<=) (SELECT job_id FROM _dupn.evaluation ORDER BY job_id DESC OFFSET $2 LIMIT 1)",
+				  2, (Oid[]) {INT4OID, INT4OID}, values, NULL, NULL, NULL);
 	CommitTransactionCommand();
 
 	StartTransactionCommand();
@@ -209,15 +226,22 @@ wait_for_process(Oid extension, int64 job_id, TimestampTz deadline)
 	return error == NULL;
 }
 
-/* Nobody does the job yet: sleep, and start a process if none comes. */
+/* Nobody does the job yet: sleep, and start a process if none comes though it is due. */
 static void
 wait_for_start(Oid extension, const JobRow *row, int *slept, int *starts)
 {
 	int			ms = Min(100, 10 + *slept / 8);
+	bool		early = row->due > GetCurrentTimestamp();
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
+	if (early)
+	{
+		if (row->due <= GetCurrentTimestamp())
+			job_start_due(extension, 0);
+		return;
+	}
 	*slept += ms;
 	if (*slept < START_MS)
 		return;
@@ -276,6 +300,7 @@ job_wait(int64 job_id, TimestampTz deadline, bool between, JobRow *row)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job " INT64_FORMAT " starts when this transaction commits", job_id),
 				 errhint("Commit first and wait then, or CALL dupn_run, which does both.")));
+	job_start_due(extension, 0);
 	for (;;)
 	{
 		MemoryContextReset(look);
@@ -302,7 +327,7 @@ job_wait(int64 job_id, TimestampTz deadline, bool between, JobRow *row)
 			continue;
 		}
 		if (!XactReadOnly)
-			job_bury(extension, job_id);
+			job_bury(extension, job_id, true);
 		job_look(job_id, row);
 		if (!job_ended(row))
 			row->state = "failed";	/* though it is not for this transaction to say so */
@@ -343,7 +368,7 @@ job_cancel(int64 job_id)
 				kill(row.pid, SIGINT);
 			LockRelease(&queue, ShareLock, false);
 			if (!alive)
-				job_bury(extension, job_id);
+				job_bury(extension, job_id, false);
 			return alive;
 		}
 		CHECK_FOR_INTERRUPTS();
