@@ -274,7 +274,7 @@ interval_datum(int64 microseconds)
 
 /* Its row; skipped: why it is not done. */
 static int64
-insert_job(const Model *model, const char *action, Jsonb *options, const JobOptions *own, Oid extension,
+insert_row(const Model *model, const char *action, Jsonb *options, const JobOptions *own, Oid extension,
 		   const char *skipped)
 {
 	Oid			types[] = {INT4OID, TEXTOID, NAMEOID, TEXTOID, JSONBOID, TEXTOID, OIDOID, INT4OID, INTERVALOID, INTERVALOID, TEXTOID};
@@ -306,23 +306,18 @@ insert_job(const Model *model, const char *action, Jsonb *options, const JobOpti
 	return DatumGetInt64(job_id);
 }
 
-/* The new job; or if it is skipped, the one for whose sake, or with keep its own row. */
+/*
+ * The new job, which is checked; or if it is skipped, *skipped, the one for whose
+ * sake, or with keep its own row.
+ */
 static int64
-add_job(Model *model, const char *action, Jsonb *options, bool keep, char **skipped)
+insert_job(Model *model, const char *action, Jsonb *options, Oid extension, bool keep, char **skipped)
 {
 	const JobAction *what = job_action(action);
 	JobOptions	own;
-	JobLaunch	launch = {0};
 	int64		job_id;
 	char	   *state;
 
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot start a job during recovery"),
-				 errhint("Train on the primary; its versions arrive here by replication.")));
-	model_check_owner(model);
-	check_owner_can_connect(model);
 	options = job_options_parse(&own, options);
 	if (own.when_running == WHEN_DEFAULT)
 		own.when_running = what->skip ? WHEN_SKIP : WHEN_QUEUE;
@@ -332,21 +327,39 @@ add_job(Model *model, const char *action, Jsonb *options, bool keep, char **skip
 		own.max_runtime = model->options.max_runtime;
 	options = what->check(model, options);
 
+	*skipped = NULL;
+	if (own.when_running == WHEN_SKIP &&
+		(state = find_busy(model, action, options, extension, &job_id)) != NULL)
+	{
+		*skipped = psprintf("skipped: job " INT64_FORMAT " (%s) of model \"%s\" is %s", job_id, action, model->name, state);
+		return keep ? insert_row(model, action, options, &own, extension, *skipped) : job_id;
+	}
+	job_id = insert_row(model, action, options, &own, extension, NULL);
+	job_supersede(job_id);
+	return job_id;
+}
+
+static int64
+add_job(Model *model, const char *action, Jsonb *options, bool keep, char **skipped)
+{
+	JobLaunch	launch = {0};
+	int64		job_id;
+
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot start a job during recovery"),
+				 errhint("Train on the primary; its versions arrive here by replication.")));
+	model_check_owner(model);
+	check_owner_can_connect(model);
+
 	launch.database = MyDatabaseId;
 	launch.owner = model->owner_oid;
 	launch.extension = get_extension_oid("dupn", false);
 	launch.model_id = model->id;
-
-	*skipped = NULL;
-	if (own.when_running == WHEN_SKIP &&
-		(state = find_busy(model, action, options, launch.extension, &job_id)) != NULL)
-	{
-		*skipped = psprintf("skipped: job " INT64_FORMAT " (%s) of model \"%s\" is %s", job_id, action, model->name, state);
-		return keep ? insert_job(model, action, options, &own, launch.extension, *skipped) : job_id;
-	}
-	job_id = insert_job(model, action, options, &own, launch.extension, NULL);
-	job_supersede(job_id);
-	remember(job_id, &launch);
+	job_id = insert_job(model, action, options, launch.extension, keep, skipped);
+	if (*skipped == NULL)
+		remember(job_id, &launch);
 	return job_id;
 }
 

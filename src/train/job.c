@@ -487,6 +487,7 @@ do_job(Job *job)
 		/* tables that are gone and locks refused may mean just this */
 		give_way(find_obstacle());
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && worker.overran)
+			/* once more it would take as long */
 			write_end("failed", psprintf("%s: ran longer than max_runtime (%s)",
 										 unpack_sql_state(error->sqlerrcode), worker.max_runtime), false);
 		else if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)

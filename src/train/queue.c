@@ -231,19 +231,16 @@ static void
 wait_for_start(Oid extension, const JobRow *row, int *slept, int *starts)
 {
 	int			ms = Min(100, 10 + *slept / 8);
-	bool		early = row->due > GetCurrentTimestamp();
 
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	if (early)
-	{
-		if (row->due <= GetCurrentTimestamp())
-			job_start_due(extension, 0);
+	if (row->due > GetCurrentTimestamp())
 		return;
-	}
 	*slept += ms;
-	if (*slept < START_MS)
+
+	/* a further attempt has no process on its way */
+	if (*slept < START_MS && (TIMESTAMP_IS_NOBEGIN(row->due) || *starts > 0))
 		return;
 
 	*slept = 0;

@@ -35,9 +35,8 @@ job_worth_again(int sqlstate)
 			break;
 	}
 
-	/* no version, no samples: somebody has to do something; or it would only take as long again */
-	return sqlstate != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
-		sqlstate != ERRCODE_NO_DATA_FOUND && sqlstate != ERRCODE_QUERY_CANCELED;
+	/* no version, no samples: somebody has to do something */
+	return sqlstate != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE && sqlstate != ERRCODE_NO_DATA_FOUND;
 }
 
 char *
