@@ -498,6 +498,7 @@ do_job(Job *job)
 										 error->hint ? ")" : ""),
 					  job_worth_again(error->sqlerrcode));
 	}
+	worker.overran = false;
 }
 
 /* ---------------- the worker ---------------- */
