@@ -8,7 +8,8 @@
  * counts of today, in its place if it fits there, else behind all others.  Rows
  * that the night did not touch keep their lifts, as if their pairs had become
  * as much more as the shop has, and their bytes: a version that differs by a
- * few rows is stored as these.
+ * few rows is stored as these.  When the gaps are as large as what they lie
+ * between, all rows move together.
  *
  *-------------------------------------------------------------------------
  */
@@ -100,6 +101,37 @@ put_row(Grower *grower, int32 from, int n)
 	}
 }
 
+/* Leave out the gaps between rows, if they are large. */
+static void
+close_gaps(Grower *grower)
+{
+	Neighbours *neighbours = &grower->memory->neighbours;
+	int64	   *begin = unconstify(int64 *, neighbours->begin);
+	int64		used = 0;
+	int32	   *items;
+	float	   *values;
+
+	for (int64 j = 0; j < grower->data->catalogue.n; j++)
+		used += neighbours->length[j];
+	if (neighbours->n <= 2 * used)
+		return;
+	items = MemoryContextAllocHuge(grower->data->context, sizeof(int32) * Max(used, 1));
+	values = MemoryContextAllocHuge(grower->data->context, sizeof(float) * Max(used, 1));
+	used = 0;
+	for (int64 j = 0; j < grower->data->catalogue.n; j++)
+	{
+		memcpy(items + used, grower->items + begin[j], sizeof(int32) * neighbours->length[j]);
+		memcpy(values + used, grower->values + begin[j], sizeof(float) * neighbours->length[j]);
+		begin[j] = used;
+		used += neighbours->length[j];
+	}
+	pfree(grower->items);
+	pfree(grower->values);
+	grower->items = items;
+	grower->values = values;
+	neighbours->n = used;
+}
+
 /* Add pairs of a rule to S, from counts to counts. */
 static void
 grow(Dataset *data, int task, const PairRule *rule, Counts before, Counts after)
@@ -126,6 +158,7 @@ grow(Dataset *data, int task, const PairRule *rule, Counts before, Counts after)
 			put_row(&grower, (int32) j,
 					memory_prune(grower.row, add_up(&grower, (int32) j, &table->pair[begin], n, weight), after.item));
 	}
+	close_gaps(&grower);
 	neighbours->items = grower.items;
 	neighbours->values = grower.values;
 	if (grower.row)
