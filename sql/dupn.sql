@@ -30,6 +30,7 @@ CREATE TABLE _dupn.model (
 	options				jsonb NOT NULL,
 	published			int,
 	previous			int,
+	experiment			text,		-- that runs, a row of _dupn.share; NULL: none
 	last_version		int NOT NULL DEFAULT 0,
 	created_at			timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
@@ -189,6 +190,19 @@ CREATE TABLE _dupn.refresh (
 );
 COMMENT ON TABLE _dupn.refresh IS 'tables of stored vectors, and which version each has for all users';
 
+CREATE TABLE _dupn.share (
+	model_id	int NOT NULL REFERENCES _dupn.model ON DELETE CASCADE,
+	experiment	text NOT NULL,		-- with the model's name, what users are drawn by
+	version		int NOT NULL,		-- of ended experiments it may be gone
+	share		float8 NOT NULL,
+	started_at	timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	changed_at	timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	ended_at	timestamptz,		-- NULL: it runs
+	PRIMARY KEY (model_id, experiment)
+);
+COMMENT ON TABLE _dupn.share IS 'experiments: versions that serve a share of the users, or did';
+CREATE UNIQUE INDEX share_running_idx ON _dupn.share (model_id) WHERE ended_at IS NULL;
+
 COMMENT ON SEQUENCE _dupn.model_model_id_seq IS 'numbers of models';
 COMMENT ON SEQUENCE _dupn.job_job_id_seq IS 'numbers of jobs';
 
@@ -203,6 +217,7 @@ SELECT pg_catalog.pg_extension_config_dump('_dupn.metric', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation_metric', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.refresh', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.share', '');
 
 ------------------------------------------------------------------------------
 -- Type dupn_vector
@@ -336,6 +351,24 @@ CREATE FUNCTION dupn_drop_version(model text, version int) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_drop_version(text, int) IS 'drop a version that does not serve';
 
+CREATE FUNCTION dupn_share(model text, version int, share float8, experiment text DEFAULT NULL) RETURNS text
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_share(text, int, float8, text) IS 'let a version serve a share of the users (0 to 1), or change the share, in an experiment; returns its name';
+
+CREATE FUNCTION dupn_end_share(model text DEFAULT NULL, experiment text DEFAULT NULL) RETURNS text
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_end_share(text, text) IS 'end an experiment, by default the one that runs: the published version serves everybody; returns its name';
+
+CREATE FUNCTION dupn_lift(model text, exposures regclass, metrics name[] DEFAULT NULL, user_column name DEFAULT NULL,
+		arm_column name DEFAULT NULL, time_column name DEFAULT NULL, since timestamptz DEFAULT NULL,
+		until timestamptz DEFAULT NULL, experiment text DEFAULT NULL)
+	RETURNS TABLE (metric text, per text, control float8, candidate float8, lift float8, lift_low float8, lift_high float8,
+		p_value float8, control_users bigint, candidate_users bigint, control_exposures bigint, candidate_exposures bigint,
+		ratio_p_value float8, warning text)
+	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 4 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_lift(text, regclass, name[], name, name, name, timestamptz, timestamptz, text)
+	IS 'what an experiment did to outcomes in a table of exposures, per user and per exposure: both arms, the relative lift with its 95 % interval by user, and whether the arms have as many users as they should';
+
 CREATE FUNCTION dupn_export(model text DEFAULT NULL, version int DEFAULT NULL) RETURNS bytea
 	LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_export(text, int) IS 'a version as a safetensors file: its weights, and how rows become what they are for';
@@ -387,6 +420,16 @@ CREATE FUNCTION dupn_user_vectors(users uuid[], model text DEFAULT NULL, context
 	RETURNS TABLE (user_id uuid, vector dupn_vector)
 	LANGUAGE C STABLE PARALLEL SAFE COST 10000000 ROWS 100 AS 'MODULE_PATHNAME', 'dupn_user_vectors_uuid';
 COMMENT ON FUNCTION dupn_user_vectors(uuid[], text, jsonb, timestamptz, int) IS 'the vectors of many users, in their order; faster than one by one';
+
+CREATE FUNCTION dupn_arm(user_id bigint, model text DEFAULT NULL, experiment text DEFAULT NULL) RETURNS text
+	LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'dupn_arm_bigint';
+COMMENT ON FUNCTION dupn_arm(bigint, text, text) IS 'candidate or control: which arm of the running experiment a user is in; NULL where none runs';
+CREATE FUNCTION dupn_arm(user_id text, model text DEFAULT NULL, experiment text DEFAULT NULL) RETURNS text
+	LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'dupn_arm_text';
+COMMENT ON FUNCTION dupn_arm(text, text, text) IS 'candidate or control: which arm of the running experiment a user is in; NULL where none runs';
+CREATE FUNCTION dupn_arm(user_id uuid, model text DEFAULT NULL, experiment text DEFAULT NULL) RETURNS text
+	LANGUAGE C STABLE PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME', 'dupn_arm_uuid';
+COMMENT ON FUNCTION dupn_arm(uuid, text, text) IS 'candidate or control: which arm of the running experiment a user is in; NULL where none runs';
 
 CREATE FUNCTION dupn_recommend_support(internal) RETURNS internal
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100 AS 'MODULE_PATHNAME';
@@ -610,6 +653,13 @@ FROM _dupn.version v JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves';
 
+CREATE VIEW dupn_shares WITH (security_barrier) AS
+SELECT m.name AS model, s.experiment, s.version, s.share, s.ended_at IS NULL AS running,
+	CASE WHEN s.ended_at IS NULL THEN m.published END AS control_version, s.started_at, s.changed_at, s.ended_at
+FROM _dupn.share s JOIN _dupn.model m USING (model_id)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW dupn_shares IS 'experiments: which version serves which share of the users beside the published one, and when that last changed';
+
 CREATE VIEW dupn_mapped WITH (security_barrier) AS
 SELECT f.* FROM dupn_mapped_files() f;
 COMMENT ON VIEW dupn_mapped IS 'mapped copies of versions that your roles own, of how many bytes, when a connection last mapped each, and whether one has it mapped; to members of pg_monitor also files of other databases and of dropped versions';
@@ -695,4 +745,4 @@ CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(x.bins) WITH ORDINALITY b (en
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_calibration IS 'what probabilities came true: samples by probability in ten bins of the same size, of versions and (with their job) of evaluations; of several classes, of the most likely one';
 
-GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_evaluations, dupn_comparisons, dupn_calibration TO PUBLIC;
+GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_shares, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_evaluations, dupn_comparisons, dupn_calibration TO PUBLIC;

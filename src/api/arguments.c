@@ -58,6 +58,15 @@ version_argument(FunctionCallInfo fcinfo, int n)
 	return version;
 }
 
+Model *
+owned_model(FunctionCallInfo fcinfo)
+{
+	Model	   *model = model_get(text_argument(fcinfo, 0));
+
+	model_check_owner(model);
+	return model;
+}
+
 Jsonb *
 options_argument(FunctionCallInfo fcinfo, int n)
 {

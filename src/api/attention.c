@@ -70,12 +70,14 @@ attention(FunctionCallInfo fcinfo, Oid type)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Question	question = {0};
+	ModelImage *image;
 	Served	   *served;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	served = served_model(fcinfo, text_argument(fcinfo, 1), version_argument(fcinfo, 4));
+	served = served_lookup(fcinfo, text_argument(fcinfo, 1), version_argument(fcinfo, 4));
+	image = served_image(served, PG_GETARG_DATUM(0), type);
 	question.asked = (AskedUser) {
 		.model = served->model,
 			.user = PG_GETARG_DATUM(0),
@@ -83,13 +85,13 @@ attention(FunctionCallInfo fcinfo, Oid type)
 			.context = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2),
 			.now = as_of_argument(fcinfo, 3)
 	};
-	if (served->image->config.pooling != NN_POOL_ATTENTION)
+	if (image->config.pooling != NN_POOL_ATTENTION)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("model \"%s\" has no attention", served->image->model_name),
-				 errdetail("Its option \"pooling\" is \"%s\".", nn_pooling_name[served->image->config.pooling]),
+				 errmsg("model \"%s\" has no attention", image->model_name),
+				 errdetail("Its option \"pooling\" is \"%s\".", nn_pooling_name[image->config.pooling]),
 				 errhint("dupn_influence tells what each behaviour does to a score, whatever the pooling.")));
-	session_work(session_get(served->image), answer, &question);
+	session_work(session_get(image), answer, &question);
 
 	for (int i = 0; i < question.n; i++)
 	{

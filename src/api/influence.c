@@ -199,9 +199,9 @@ find_item(const ModelImage *image, char *key)
 
 /* Choose what answers for a candidate of this type. */
 static void
-prepare_score(Asked *asked, const Served *served, Datum candidate, Oid type, bool isnull)
+prepare_score(Asked *asked, const ModelImage *image, Datum candidate, Oid type, bool isnull)
 {
-	const nn_task *task = &served->image->config.task[asked->task];
+	const nn_task *task = &image->config.task[asked->task];
 	Oid			base = getBaseType(type);
 
 	asked->alone = isnull;
@@ -213,9 +213,9 @@ prepare_score(Asked *asked, const Served *served, Datum candidate, Oid type, boo
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("task \"%s\" needs a class as the candidate", task->name),
 					 errhint("Its classes are %s.",
-							 quoted_list((const char *const *) served->image->task[asked->task].class_name,
+							 quoted_list((const char *const *) image->task[asked->task].class_name,
 										 task->classes))));
-		asked->class = find_class(served->image, asked->task, value_text(candidate, type));
+		asked->class = find_class(image, asked->task, value_text(candidate, type));
 		return;
 	}
 	if (task->kind == NN_NEXT_ITEM)
@@ -225,7 +225,7 @@ prepare_score(Asked *asked, const Served *served, Datum candidate, Oid type, boo
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("task \"%s\" needs an item as the candidate", task->name),
 					 errhint("Give the item's key.")));
-		asked->item = find_item(served->image, value_text(candidate, type));
+		asked->item = find_item(image, value_text(candidate, type));
 		return;
 	}
 
@@ -330,6 +330,7 @@ influence(FunctionCallInfo fcinfo, Oid type)
 	Oid			candidate_type = get_fn_expr_argtype(fcinfo->flinfo, 2);
 	Question	question = {0};
 	Asked		asked = {0};
+	ModelImage *image;
 	Served	   *served;
 	double		all;
 
@@ -340,11 +341,12 @@ influence(FunctionCallInfo fcinfo, Oid type)
 	if (PG_ARGISNULL(2) && OidIsValid(candidate_type) && candidate_type != UNKNOWNOID)
 		return (Datum) 0;
 
-	served = served_model(fcinfo, text_argument(fcinfo, 3), version_argument(fcinfo, 6));
-	asked.session = session_get(served->image);
-	asked.task = image_task(served->image, text_argument(fcinfo, 0));
+	served = served_lookup(fcinfo, text_argument(fcinfo, 3), version_argument(fcinfo, 6));
+	image = served_image(served, PG_GETARG_DATUM(1), type);
+	asked.session = session_get(image);
+	asked.task = image_task(image, text_argument(fcinfo, 0));
 	asked.name = PG_GETARG_DATUM(0);
-	prepare_score(&asked, served, PG_GETARG_DATUM(2), candidate_type, PG_ARGISNULL(2));
+	prepare_score(&asked, image, PG_GETARG_DATUM(2), candidate_type, PG_ARGISNULL(2));
 	question.task = asked.task;
 	question.item = asked.item;
 	question.asked = (AskedUser) {
@@ -364,7 +366,7 @@ influence(FunctionCallInfo fcinfo, Oid type)
 		question.variant[i].influence = all - question.variant[i].score;
 		CHECK_FOR_INTERRUPTS();
 	}
-	put_rows(result, &question, served->image->config.pooling == NN_POOL_ATTENTION);
+	put_rows(result, &question, image->config.pooling == NN_POOL_ATTENTION);
 	return (Datum) 0;
 }
 

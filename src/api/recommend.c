@@ -259,6 +259,7 @@ recommend(FunctionCallInfo fcinfo, Oid type)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Question	question = {0};
 	const Catalogue *catalogue;
+	ModelImage *image;
 	Served	   *served;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -270,8 +271,9 @@ recommend(FunctionCallInfo fcinfo, Oid type)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("k must be between 1 and %d, not %d", MAX_K, question.k)));
 	question.exclude_seen = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-	served = served_model(fcinfo, text_argument(fcinfo, 5), version_argument(fcinfo, 6));
-	question.task = first_task(served->image, NN_NEXT_ITEM);
+	served = served_lookup(fcinfo, text_argument(fcinfo, 5), version_argument(fcinfo, 6));
+	image = served_image(served, PG_GETARG_DATUM(0), type);
+	question.task = first_task(image, NN_NEXT_ITEM);
 	question.asked = (AskedUser) {
 		.model = served->model,
 			.user = PG_GETARG_DATUM(0),
@@ -279,9 +281,9 @@ recommend(FunctionCallInfo fcinfo, Oid type)
 			.context = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3),
 			.now = as_of_argument(fcinfo, 4)
 	};
-	session_work(session_get(served->image), answer, &question);
+	session_work(session_get(image), answer, &question);
 
-	catalogue = &served->image->catalogue;
+	catalogue = &image->catalogue;
 	for (int i = 0; i < question.n; i++)
 	{
 		int32		item = question.best[i].item;

@@ -6,7 +6,8 @@
  * A query may call a function a million times, so what it resolves to is kept
  * in fn_extra.  It holds as long as nothing it was read through has changed:
  * the snapshot, the user, the arguments, the setting dupn.model.  A plpgsql
- * block that publishes and then asks has a new snapshot in between.
+ * block that publishes and then asks has a new snapshot in between.  What is
+ * kept is good from the moment that it has a model.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,7 +64,7 @@ find_served(FunctionCallInfo fcinfo, ServedKey *key, bool *found)
 												ALLOCSET_SMALL_SIZES);
 		fcinfo->flinfo->fn_extra = served;
 	}
-	else if (served->image)
+	else if (served->model)
 	{
 		const ServedKey *held = served->key;
 
@@ -79,7 +80,10 @@ find_served(FunctionCallInfo fcinfo, ServedKey *key, bool *found)
 
 	*found = false;
 	MemoryContextReset(served->context);
+	served->model = NULL;
 	served->image = NULL;
+	served->candidate = NULL;
+	served->users = NULL;
 	served->own = NULL;
 	served->key = MemoryContextAlloc(served->context, sizeof(ServedKey));
 	*served->key = *key;
@@ -89,7 +93,7 @@ find_served(FunctionCallInfo fcinfo, ServedKey *key, bool *found)
 }
 
 Served *
-served_model(FunctionCallInfo fcinfo, const char *model, int32 version)
+served_lookup(FunctionCallInfo fcinfo, const char *model, int32 version)
 {
 	ServedKey	key = {.by_name = true, .version = version, .name = unconstify(char *, model)};
 	bool		found;
@@ -98,13 +102,71 @@ served_model(FunctionCallInfo fcinfo, const char *model, int32 version)
 	if (!found)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(served->context);
+		const Model *kept = model_kept(served->key->name);
 
-		served->model = model_kept(served->key->name);
-		model_check_use(served->model);
-		served->image = image_get(served->model, version);
+		model_check_use(kept);
+		served->model = kept;
 		MemoryContextSwitchTo(caller);
 	}
 	return served;
+}
+
+/* The image of a version (0: the published one), looked for once. */
+static ModelImage *
+find_image(const Served *served, ModelImage **image, int32 version)
+{
+	if (*image == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(served->context);
+
+		*image = image_get(served->model, version);
+		MemoryContextSwitchTo(caller);
+	}
+	return *image;
+}
+
+Served *
+served_model(FunctionCallInfo fcinfo, const char *model, int32 version)
+{
+	Served	   *served = served_lookup(fcinfo, model, version);
+
+	(void) find_image(served, &served->image, version);
+	return served;
+}
+
+ShareUsers *
+served_share_users(Served *served, const Share *share)
+{
+	const Relations *relations = &served->model->relations;
+	MemoryContext caller = MemoryContextSwitchTo(served->context);
+	ShareUsers *users = share_users(served->model, share,
+									column_type(relation_oid(relations->events), relations->events,
+												relations->user_column));
+
+	MemoryContextSwitchTo(caller);
+	return users;
+}
+
+bool
+served_takes(const Served *served, ShareUsers *users, Datum user, Oid type)
+{
+	return share_takes(users, id_argument(user, type, users->type.type, "user",
+										  served->model->relations.user_column));
+}
+
+ModelImage *
+served_image(Served *served, Datum user, Oid type)
+{
+	const Share *share = served->key->version == 0 ? served->model->share : NULL;
+
+	if (share)
+	{
+		if (served->users == NULL)
+			served->users = served_share_users(served, share);
+		if (served_takes(served, served->users, user, type))
+			return find_image(served, &served->candidate, share->version);
+	}
+	return find_image(served, &served->image, served->key->version);
 }
 
 Served *
@@ -119,9 +181,11 @@ served_stamp(FunctionCallInfo fcinfo, int32 model_id, int32 version, int64 finge
 		MemoryContext caller = MemoryContextSwitchTo(served->context);
 		ModelImage *image = image_get_stamped(model_id, version, fingerprint);
 
-		served->model = model_kept_by_id(model_id, false);
-		model_check_use(served->model);
+		const Model *kept = model_kept_by_id(model_id, false);
+
+		model_check_use(kept);
 		served->image = image;
+		served->model = kept;
 		MemoryContextSwitchTo(caller);
 	}
 	return served;

@@ -20,7 +20,9 @@
 typedef struct Served
 {
 	const Model *model;
-	ModelImage *image;
+	ModelImage *image;			/* of served_model, served_vector, served_stamp */
+	ModelImage *candidate;		/* see served_image */
+	ShareUsers *users;
 	void	   *own;			/* of the function, in context; NULL after a look-up */
 	MemoryContext context;
 	struct ServedKey *key;
@@ -28,6 +30,19 @@ typedef struct Served
 
 /* By a model argument (NULL: the default) and a version (0: the published one). */
 extern Served *served_model(FunctionCallInfo fcinfo, const char *model, int32 version);
+
+/*
+ * The same for calls about users, whose version is not looked for yet: the one
+ * that was asked for; else that of a running experiment for a user of its arm,
+ * and the published one for everybody else.  user: not NULL, of a type that
+ * dupn_user_vector takes.
+ */
+extern Served *served_lookup(FunctionCallInfo fcinfo, const char *model, int32 version);
+extern ModelImage *served_image(Served *served, Datum user, Oid type);
+
+/* Users of an experiment as such values, in the context of `served`. */
+extern ShareUsers *served_share_users(Served *served, const Share *share);
+extern bool served_takes(const Served *served, ShareUsers *users, Datum user, Oid type);
 
 /* The version that made a vector, whose width is checked. */
 extern Served *served_vector(FunctionCallInfo fcinfo, const DupnVector *vector);
@@ -45,6 +60,9 @@ extern TimestampTz as_of_argument(FunctionCallInfo fcinfo, int n);
 extern char *text_argument(FunctionCallInfo fcinfo, int n);	/* or NULL */
 extern int32 version_argument(FunctionCallInfo fcinfo, int n);	/* or 0 */
 extern Jsonb *options_argument(FunctionCallInfo fcinfo, int n); /* NULL: {} */
+
+/* The model of the first argument, which the caller must own. */
+extern Model *owned_model(FunctionCallInfo fcinfo);
 
 /* Text for a result's column, NULL for NULL. */
 extern Datum text_or_null(const char *text, bool *isnull);

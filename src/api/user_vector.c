@@ -47,7 +47,7 @@ user_vector(FunctionCallInfo fcinfo, Oid type)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	served = served_model(fcinfo, text_argument(fcinfo, 1), version_argument(fcinfo, 4));
+	served = served_lookup(fcinfo, text_argument(fcinfo, 1), version_argument(fcinfo, 4));
 	question.asked = (AskedUser) {
 		.model = served->model,
 			.user = PG_GETARG_DATUM(0),
@@ -55,7 +55,7 @@ user_vector(FunctionCallInfo fcinfo, Oid type)
 			.context = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2),
 			.now = as_of_argument(fcinfo, 3)
 	};
-	session_work(session_get(served->image), answer, &question);
+	session_work(session_get(served_image(served, PG_GETARG_DATUM(0), type)), answer, &question);
 	PG_RETURN_POINTER(question.vector);
 }
 

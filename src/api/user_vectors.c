@@ -26,56 +26,109 @@ typedef struct Question
 	int			n;
 	Datum	   *user;
 	bool	   *isnull;
+	ModelImage **image;			/* [n] who answers */
 	Jsonb	   *context;
 	TimestampTz now;
 	ReturnSetInfo *result;
 } Question;
 
-/* Rows [first, last) of the answer; the users among them are a group. */
-static void
-answer_group(Users *users, const Question *question, int first, int last)
+/* What a version has to do of users [first, last). */
+typedef struct UserGroup
 {
-	Session    *session = users->session;
-	Sources    *sources = session_sources(session, question->model);
-	Datum	   *user = palloc(sizeof(Datum) * (last - first));
-	int			n = 0;
+	const Question *question;
+	Users	   *users;
+	int			first;
+	int			last;
+	DupnVector **vector;		/* [last - first] */
+} UserGroup;
 
-	for (int i = first; i < last; i++)
-		if (!question->isnull[i])
-			user[n++] = id_argument(question->user[i], question->type, sources->user_type, "user",
-									sources->relations.user_column);
-	users_read(users, question->model, user, n, question->context, question->now);
-	users_compute(users, NULL);
-
-	n = 0;
-	for (int i = first; i < last; i++)
-	{
-		Datum		values[2] = {question->user[i]};
-		bool		nulls[2] = {question->isnull[i], question->isnull[i]};
-
-		if (!question->isnull[i])
-			values[1] = PointerGetDatum(users_vector(users, n++));
-		tuplestore_putvalues(question->result->setResult, question->result->setDesc, values, nulls);
-	}
-}
+/* ------------------------------------------------------------------------
+ * Groups of users, each by its versions in turn
+ * ------------------------------------------------------------------------ */
 
 static void
 answer(Session *session, void *argument)
 {
-	const Question *question = argument;
-	int			room = Min(users_group(session), question->n);
-	Users	   *users = users_make(session, room);
-	MemoryContext group = AllocSetContextCreate(CurrentMemoryContext, "dupn group of users", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(group);
+	const UserGroup *group = argument;
+	const Question *question = group->question;
+	Sources    *sources = session_sources(session, question->model);
+	Datum	   *user = palloc(sizeof(Datum) * (group->last - group->first));
+	int		   *place = palloc(sizeof(int) * (group->last - group->first));
+	int			n = 0;
+
+	for (int i = group->first; i < group->last; i++)
+	{
+		if (question->isnull[i] || question->image[i] != session->image)
+			continue;
+		place[n] = i - group->first;
+		user[n++] = id_argument(question->user[i], question->type, sources->user_type, "user",
+								sources->relations.user_column);
+	}
+	users_read(group->users, question->model, user, n, question->context, question->now);
+	users_compute(group->users, NULL);
+	for (int i = 0; i < n; i++)
+		group->vector[place[i]] = users_vector(group->users, i);
+}
+
+static void
+put_group(const UserGroup *group)
+{
+	const Question *question = group->question;
+
+	for (int i = group->first; i < group->last; i++)
+	{
+		DupnVector *vector = group->vector[i - group->first];
+		Datum		values[2] = {question->user[i], PointerGetDatum(vector)};
+		bool		nulls[2] = {question->isnull[i], vector == NULL};
+
+		tuplestore_putvalues(question->result->setResult, question->result->setDesc, values, nulls);
+	}
+}
+
+/* The versions that answer, of which there are few. */
+static List *
+find_images(const Question *question)
+{
+	List	   *images = NIL;
+
+	for (int i = 0; i < question->n; i++)
+		if (!question->isnull[i])
+			images = list_append_unique_ptr(images, question->image[i]);
+	return images;
+}
+
+static void
+answer_all(const Question *question)
+{
+	List	   *images = find_images(question);
+	List	   *all_users = NIL;
+	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "dupn group of users", ALLOCSET_DEFAULT_SIZES);
+	int			room = Max(question->n, 1);
+	ListCell   *cell;
+
+	foreach(cell, images)
+		room = Min(room, users_group(session_get(lfirst(cell))));
+	foreach(cell, images)
+		all_users = lappend(all_users, users_make(session_get(lfirst(cell)), room));
 
 	for (int first = 0; first < question->n; first += room)
 	{
-		answer_group(users, question, first, Min(first + room, question->n));
-		MemoryContextReset(group);
+		UserGroup	group = {.question = question,.first = first,.last = Min(first + room, question->n)};
+		MemoryContext caller = MemoryContextSwitchTo(memory);
+
+		group.vector = palloc0(sizeof(DupnVector *) * room);
+		foreach(cell, all_users)
+		{
+			group.users = lfirst(cell);
+			session_work(group.users->session, answer, &group);
+		}
+		put_group(&group);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(memory);
 	}
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(group);
-	users_free(users);
+	MemoryContextDelete(memory);
+	foreach(cell, all_users)
+		users_free(lfirst(cell));
 }
 
 /* (users, model, context, as_of, version) */
@@ -98,7 +151,11 @@ user_vectors(FunctionCallInfo fcinfo, Oid type)
 	get_typlenbyvalalign(type, &length, &by_value, &align);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), type, length, by_value, align,
 					  &question.user, &question.isnull, &question.n);
-	session_work(session_get(served->image), answer, &question);
+	question.image = palloc0(sizeof(ModelImage *) * Max(question.n, 1));
+	for (int i = 0; i < question.n; i++)
+		if (!question.isnull[i])
+			question.image[i] = served_image(served, question.user[i], type);
+	answer_all(&question);
 	return (Datum) 0;
 }
 

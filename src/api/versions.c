@@ -14,16 +14,6 @@ PG_FUNCTION_INFO_V1(dupn_publish);
 PG_FUNCTION_INFO_V1(dupn_rollback);
 PG_FUNCTION_INFO_V1(dupn_drop_version);
 
-/* The model of the first argument, which the caller must own. */
-static Model *
-owned_model(FunctionCallInfo fcinfo)
-{
-	Model	   *model = model_get(text_argument(fcinfo, 0));
-
-	model_check_owner(model);
-	return model;
-}
-
 static int32
 named_version(FunctionCallInfo fcinfo)
 {
@@ -89,6 +79,11 @@ dupn_drop_version(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("version %d of model \"%s\" serves", version, model->name),
 				 errhint("Publish another one first, with dupn_publish or dupn_rollback.")));
+	if (share_serves(model->id, version))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("version %d of model \"%s\" serves a share of the users", version, model->name),
+				 errhint("End the experiment first, with dupn_end_share.")));
 	if (strcmp(TextDatumGetCString(row[1]), "ready") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

@@ -209,13 +209,15 @@ model_parse_options(Model *model)
 	PG_END_TRY();
 }
 
-/* The rows of a model and its tasks, these in their order. */
+/* The rows of a model, of its running experiment, and of its tasks in their order. */
 typedef struct ModelRows
 {
 	HeapTuple	model;
+	HeapTuple	share;			/* or NULL */
 	int			n;
 	HeapTuple	task[NN_MAX_TASKS];
 	TupleDesc	model_desc;		/* of open relations; not kept */
+	TupleDesc	share_desc;
 	TupleDesc	task_desc;
 } ModelRows;
 
@@ -248,6 +250,8 @@ make_model(const ModelRows *rows)
 	model->timezone = text_column(&row, "timezone");
 	model->options_json = jsonb_column(&row, "options");
 	model->published = int_column(&row, "published");
+	if (rows->share)
+		model->share = share_of_row(rows->share, rows->share_desc);
 
 	model->n_tasks = rows->n;
 	model->task = palloc0(sizeof(ModelTask) * Max(rows->n, 1));
@@ -304,7 +308,8 @@ same_row(HeapTuple a, HeapTuple b)
 static bool
 same_rows(const ModelRows *a, const ModelRows *b)
 {
-	if (a->n != b->n || !same_row(a->model, b->model))
+	if (a->n != b->n || !same_row(a->model, b->model) || (a->share == NULL) != (b->share == NULL) ||
+		(a->share && !same_row(a->share, b->share)))
 		return false;
 	for (int t = 0; t < a->n; t++)
 		if (!same_row(a->task[t], b->task[t]))
@@ -363,6 +368,7 @@ keep_model(const ModelRows *rows)
 	kept = palloc0(sizeof(KeptModel));
 	kept->context = context;
 	kept->rows.model = heap_copytuple(rows->model);
+	kept->rows.share = rows->share ? heap_copytuple(rows->share) : NULL;
 	kept->rows.n = rows->n;
 	for (int t = 0; t < rows->n; t++)
 		kept->rows.task[t] = heap_copytuple(rows->task[t]);
@@ -387,6 +393,29 @@ compare_tasks(const void *a, const void *b, void *argument)
 	return int_column(&x, "position") - int_column(&y, "position");
 }
 
+/* The row of the experiment that the model's row names. */
+static void
+find_share(ModelRows *rows, StateScan *scan)
+{
+	Row			model = {rows->model, rows->model_desc};
+	char	   *experiment = text_column(&model, "experiment");
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	if (experiment == NULL)
+		return;
+	state_key(&key, 1, int_column(&model, "model_id"));
+	state_begin(scan, "share", "share_pkey", 1, &key);
+	rows->share_desc = RelationGetDescr(scan->relation);
+	while (rows->share == NULL && (tuple = state_next(scan)) != NULL)
+	{
+		Row			row = {tuple, rows->share_desc};
+
+		if (strcmp(text_column(&row, "experiment"), experiment) == 0)
+			rows->share = copy_row(tuple, rows->share_desc);
+	}
+}
+
 /* The model of a row, NULL: none was found. */
 static Model *
 model_of(StateScan *scan, bool keep)
@@ -398,10 +427,12 @@ model_of(StateScan *scan, bool keep)
 	{
 		Row			row = {rows.model, rows.model_desc};
 		StateScan	tasks;
+		StateScan	share = {NULL};
 		ScanKeyData key;
 		HeapTuple	task;
 
 		rows.model = copy_row(rows.model, rows.model_desc);
+		find_share(&rows, &share);
 		state_key(&key, 1, int_column(&row, "model_id"));
 		state_begin(&tasks, "task", "task_pkey", 1, &key);
 		rows.task_desc = RelationGetDescr(tasks.relation);
@@ -417,6 +448,8 @@ model_of(StateScan *scan, bool keep)
 		qsort_arg(rows.task, rows.n, sizeof(HeapTuple), compare_tasks, rows.task_desc);
 		model = keep ? keep_model(&rows) : make_model(&rows);
 		state_end(&tasks);
+		if (share.relation)
+			state_end(&share);
 	}
 	state_end(scan);
 	return model;

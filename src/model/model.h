@@ -51,6 +51,17 @@ typedef struct ModelUse
 	uint64		moment;
 } ModelUse;
 
+/* An experiment: a version serves a share of the users, see share.c. */
+typedef struct Share
+{
+	char	   *experiment;
+	int32		version;
+	double		share;			/* of users, 0 to 1 */
+	TimestampTz started_at;
+	TimestampTz changed_at;		/* when users were last moved from arm to arm */
+	TimestampTz ended_at;		/* DT_NOEND: it runs */
+} Share;
+
 typedef struct Model
 {
 	int32		id;
@@ -72,6 +83,7 @@ typedef struct Model
 	int			n_tasks;
 	ModelTask  *task;
 	int32		published;		/* version that serves, 0: none */
+	Share	   *share;			/* the experiment that runs, or NULL */
 	ModelUse   *use;			/* of kept models, else NULL */
 } Model;
 
@@ -456,5 +468,52 @@ extern void version_drop_files(int32 model_id, int32 version);
 
 /* Let a ready version serve, remembering the one before.  Inside a transaction. */
 extern void version_publish(const char *model_name, int32 model_id, int32 version);
+
+/* Lock a model's row, so that nobody else changes what serves; its name. */
+extern char *version_lock_model(int32 model_id);
+
+/* An error if there is no such version, or it is not ready; the model is locked. */
+extern void version_check_ready(const char *model_name, int32 model_id, int32 version);
+
+/* ---------------- share.c: a version for a share of the users ---------------- */
+
+extern Share *share_of_row(HeapTuple tuple, TupleDesc tupdesc);
+
+/*
+ * An experiment of a model by its name; without one, the one that runs, else
+ * the last one that ran if ended ones will do.  NULL: there is none to take by
+ * default; a name that never was one is an error.  Through the active snapshot.
+ */
+extern const Share *share_find(const Model *model, const char *experiment, bool ended);
+
+/*
+ * Let a ready version serve a share of the users, or change the share.
+ * experiment: NULL for a name made of the version.  Inside a transaction; its name.
+ */
+extern char *share_set(const Model *model, int32 version, double share, const char *experiment);
+
+/* End an experiment (NULL: the one that runs); its name. */
+extern char *share_end(const Model *model, const char *experiment);
+
+/* Is a version one that a running experiment serves?  With the model locked, as
+ * things are now: who drops versions must ask. */
+extern bool share_serves(int32 model_id, int32 version);
+
+/* As logs call the arms. */
+#define ARM_CANDIDATE	"candidate"
+#define ARM_CONTROL		"control"
+
+/* The users of an experiment, in the current memory context.  type: of the users. */
+typedef struct ShareUsers
+{
+	double		share;
+	Cell		salt;			/* of the experiment: each takes other users */
+	CellType	type;
+} ShareUsers;
+
+extern ShareUsers *share_users(const Model *model, const Share *share, Oid type);
+
+/* Is a user, a value of that type, one whom the experiment's version serves? */
+extern bool share_takes(ShareUsers *users, Datum user);
 
 #endif							/* DUPN_MODEL_H */

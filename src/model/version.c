@@ -63,9 +63,8 @@ version_import(int32 model_id, Jsonb *options)
 	return insert_version(model_id, 0, 0, 0, options, "import", 0);
 }
 
-/* Its name. */
-static char *
-lock_model(int32 model_id)
+char *
+version_lock_model(int32 model_id)
 {
 	Datum		name;
 	bool		isnull;
@@ -105,7 +104,7 @@ version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool pu
 	if (TIMESTAMP_IS_NOBEGIN(facts->trained_until))
 		nulls[7] = 'n';
 
-	model_name = lock_model(model_id);
+	model_name = version_lock_model(model_id);
 	if (state_execute("UPDATE _dupn.version SET state = 'ready', parameters = $3, events = $4, users = $5,"
 					  " items = $6, cut = $7, trained_until = $8, seconds = $9, kernel = $10, since = $11, nights = $12,"
 					  " recent = $13::pg_catalog.jsonb"
@@ -145,14 +144,13 @@ version_drop_files(int32 model_id, int32 version)
 }
 
 void
-version_publish(const char *model_name, int32 model_id, int32 version)
+version_check_ready(const char *model_name, int32 model_id, int32 version)
 {
 	Oid			types[] = {INT4OID, INT4OID};
 	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
 	Datum		state;
 	bool		isnull;
 
-	lock_model(model_id);
 	/* by a statement of its own: the one that waited would see an older row */
 	if (state_read("SELECT state FROM _dupn.version"
 				   " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
@@ -166,6 +164,16 @@ version_publish(const char *model_name, int32 model_id, int32 version)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("version %d of model \"%s\" is not ready", version, model_name),
 				 errdetail("A job is building it, or has ended before it was built.")));
+}
+
+void
+version_publish(const char *model_name, int32 model_id, int32 version)
+{
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version)};
+
+	version_lock_model(model_id);
+	version_check_ready(model_name, model_id, version);
 	state_execute("UPDATE _dupn.model SET previous = published, published = $2"
 				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND (published OPERATOR(pg_catalog.=) $2) IS NOT TRUE",
 				  2, types, values, NULL, NULL, NULL);
