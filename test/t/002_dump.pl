@@ -40,6 +40,7 @@ SET timezone = 'UTC';
 SELECT 'model', m FROM _dupn.model m ORDER BY model_id;
 SELECT 'task', t FROM _dupn.task t ORDER BY model_id, name;
 SELECT 'version', v FROM _dupn.version v ORDER BY model_id, version;
+SELECT 'share', s FROM _dupn.share s ORDER BY model_id, experiment;
 SELECT 'weight', model_id, version, part, md5(data) FROM _dupn.weight ORDER BY 2, 3, 4;
 SELECT 'metric', m FROM _dupn.metric m ORDER BY model_id, version, task, source, metric, slice;
 SELECT 'evaluation', e FROM _dupn.evaluation e ORDER BY job_id;
@@ -65,7 +66,11 @@ SET ROLE keeper;
 CREATE TABLE shop.vectors AS SELECT u AS user_id, dupn_user_vector(u, model => 'first') AS v FROM generate_series(1, 20) u;
 INSERT INTO shop.vectors SELECT u, dupn_user_vector(u, model => 'first', version => 2) FROM generate_series(21, 40) u;
 INSERT INTO shop.vectors VALUES (41, NULL);
+SELECT dupn_share('first', 2, 0.5);
 END
+my $arms = "SELECT u, dupn_arm(u, 'first'), dupn_vector_version(dupn_user_vector(u, 'first')) FROM generate_series(1, 20) u";
+my $in_arms = sql('shop', $arms);
+like($in_arms, qr/candidate\|2/, 'users are in arms');
 
 my %answers = map { $_ => answers($node, 'shop', $_) } qw(first second);
 isnt($answers{first}, $answers{second}, 'two models answer differently');
@@ -78,6 +83,7 @@ sub is_restored
 	my ($database, $name) = @_;
 	is(stored($database), $stored, "$name: all of the state is there");
 	is(answers($node, $database, $_), $answers{$_}, "$name: model \"$_\" answers as before") foreach qw(first second);
+	is(sql($database, $arms), $in_arms, "$name: users are in the arms that they were in");
 	is(sql($database, $scores), $scored, "$name: stored vectors are what they were, and are scored the same");
 }
 

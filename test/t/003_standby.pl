@@ -57,6 +57,18 @@ isnt($third, $second, 'until it is published');
 is($third, answers($primary, 'shop', 'shop'), 'here and there');
 $second = $third;
 
+# A share serves there as well.
+my $arms = "SELECT dupn_arm(u, 'shop') || ' ' || dupn_vector_version(dupn_user_vector(u, 'shop')) FROM generate_series(1, 40) u";
+$primary->safe_psql('shop', "SELECT dupn_share('shop', 1, 0.5)");
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
+is(join(' ', sort(keys(%{{ map { $_ => 1 } split(/\n/, $standby->safe_psql('shop', $arms)) }}))), 'candidate 1 control 3', 'a share of the users is served by its version');
+is($standby->safe_psql('shop', $arms), $primary->safe_psql('shop', $arms), 'the same users as on the primary');
+is($standby->safe_psql('shop', "SELECT warning IS NOT NULL FROM dupn_lift('shop', 'shop.events', '{item_id}', experiment => 'version 1') LIMIT 1"), 't', 'it can be judged there');
+fails($standby, 'shop', "SELECT dupn_end_share('shop')", '25006', '', 'but not ended');
+$primary->safe_psql('shop', "SELECT dupn_end_share('shop')");
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
+is(answers($standby, 'shop', 'shop'), $third, 'and when it has ended, it has there');
+
 # ---- what writes is refused ----
 
 my @refused = (
@@ -67,6 +79,7 @@ my @refused = (
 	[ "SELECT dupn_publish('shop', 1)", '' ],
 	[ "SELECT dupn_rollback('shop')", '' ],
 	[ "SELECT dupn_drop_version('shop', 1)", '' ],
+	[ "SELECT dupn_share('shop', 1, 0.5)", '' ],
 	[ "SELECT dupn_drop_model('shop')", '' ],
 	[ qq{SELECT dupn_alter_model('shop', '{"hidden": 16}')}, '' ],
 	[ "SELECT dupn_drop_task('shop', 'next')", '' ],

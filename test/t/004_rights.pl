@@ -40,6 +40,7 @@ create_model($node, 'shop', 'keeper', 'shop');
 as('keeper', "CALL dupn_run('shop')");
 as('keeper', q{CALL dupn_run('shop', 'train', '{"seed": 2}')});
 as('keeper', q{CALL dupn_run('shop', 'evaluate', '{"since": "2024-01-01 12:00Z"}')});
+as('keeper', "SELECT dupn_share('shop', 1, 0.5); SELECT dupn_end_share('shop')");
 as('keeper', <<'END');
 GRANT USAGE ON SCHEMA shop TO PUBLIC;
 GRANT SELECT (user_id, item_id, action, occurred_at) ON shop.events TO app;
@@ -60,6 +61,7 @@ my %answers = (
 	classify => "SELECT * FROM dupn_classify('category', $vector)",
 	recommend => "SELECT * FROM dupn_recommend(3, k => 3, model => 'shop', as_of => '2025-01-01Z')",
 	attention => "SELECT * FROM dupn_attention(3, 'shop', as_of => '2025-01-01Z')",
+	arm => "SELECT dupn_arm(3, 'shop')",
 	retrieval => "SELECT dupn_retrieval_vector($vector)",
 	item_vector => "SELECT dupn_item_vector(p, 'shop') FROM (SELECT id AS item_id, category_id, price FROM shop.products WHERE id = 7) p");
 foreach my $name (sort keys %answers)
@@ -92,6 +94,7 @@ as('keeper', 'GRANT USAGE ON SCHEMA shop TO PUBLIC');
 my @changes = (
 	"SELECT dupn_train('shop')", "SELECT dupn_evaluate('shop')", "SELECT dupn_evaluate_baselines('shop')", "SELECT dupn_compare('shop', 1, 2)", "CALL dupn_run('shop')", 'SELECT dupn_wait(1)', 'SELECT dupn_cancel(1)',
 	"SELECT dupn_publish('shop', 1)", "SELECT dupn_rollback('shop')", "SELECT dupn_drop_version('shop', 1)",
+	"SELECT dupn_share('shop', 1, 0.5)", "SELECT dupn_end_share('shop')", "SELECT dupn_lift('shop', 'shop.events', '{item_id}')",
 	q{SELECT dupn_alter_model('shop', '{"hidden": 16}')}, "SELECT dupn_add_task('shop', 'more', 'next_item')",
 	"SELECT dupn_drop_task('shop', 'next')", "SELECT dupn_drop_model('shop')");
 refused('app', $_, '42501', 'must be owner') foreach @changes;
@@ -113,7 +116,7 @@ is(as('keeper', "SELECT dupn_user_vector(3, as_of => '2025-01-01Z')"), $stored, 
 
 # ---- what can be seen ----
 
-my @views = qw(dupn_models dupn_tasks dupn_features dupn_versions dupn_jobs dupn_metrics dupn_baselines dupn_calibration dupn_evaluations dupn_comparisons);
+my @views = qw(dupn_models dupn_tasks dupn_features dupn_versions dupn_shares dupn_jobs dupn_metrics dupn_baselines dupn_calibration dupn_evaluations dupn_comparisons);
 foreach my $view (@views)
 {
 	my $seen = "SELECT string_agg(DISTINCT model, ' ' ORDER BY model) FROM $view";
@@ -260,7 +263,7 @@ SELECT count(*) FROM dupn_popular_items(5, 'bait', '2024-01-01'), dupn_own_items
 SELECT dupn_embed(e, 'bait') FROM shop.events e WHERE user_id OPERATOR(pg_catalog.=) 3;
 SELECT dupn_item_vector(p, 'bait') FROM (SELECT id AS item_id, category_id, price FROM shop.products) p LIMIT 1;
 SELECT dupn_retrieval_vector(:'v');
-SELECT count(*) FROM dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_jobs, dupn_metrics, dupn_baselines, dupn_calibration, dupn_evaluations, dupn_comparisons;
+SELECT count(*) FROM dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_shares, dupn_jobs, dupn_metrics, dupn_baselines, dupn_calibration, dupn_evaluations, dupn_comparisons;
 SELECT dupn_drop_task('bait', 'click');
 SELECT dupn_drop_model('bait');
 END
