@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/candidate.h"
+#include "api/record.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"

@@ -9,7 +9,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "api/candidate.h"
+#include "api/record.h"
+#include "serve/item_vectors.h"
 
 PG_FUNCTION_INFO_V1(dupn_item_vector);
 PG_FUNCTION_INFO_V1(dupn_retrieval_vector);
@@ -35,7 +36,7 @@ dupn_item_vector(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	served = served_model(fcinfo, text_argument(fcinfo, 1), version_argument(fcinfo, 2));
 	image = served->image;
-	t = first_task(image, NN_NEXT_ITEM);
+	t = image_first_task(image, NN_NEXT_ITEM);
 	if (served->own == NULL)
 		served->own = MemoryContextAllocZero(served->context, sizeof(ItemReader));
 	reader = served->own;
@@ -50,11 +51,10 @@ dupn_item_vector(PG_FUNCTION_ARGS)
 				 errmsg("the row has none of the item columns of model \"%s\"", served->model->name),
 				 errhint("It needs at least the item's key \"%s\".", served->model->relations.item_key)));
 
-	candidate_from_row(image, &reader->record, image->set.n[NN_ITEM], NULL, &reader->candidate);
+	candidate_from_row(image, reader->record.rows, reader->record.values, reader->record.isnull,
+					   image->set.n[NN_ITEM], NULL, &reader->candidate);
 	e = palloc(sizeof(float) * (image->config.E + 1));
-	nn_item_encode(&image->config, &image->layout, image->param, reader->candidate.ids, 0, e);
-	e[image->config.E] = nn_item_bias(&image->config, &image->layout, image->param, t,
-									  reader->candidate.ids, 0);
+	item_vector(image, t, &reader->candidate, e);
 	PG_RETURN_ARRAYTYPE_P(float_array(e, image->config.E + 1));
 }
 
@@ -68,7 +68,7 @@ dupn_retrieval_vector(PG_FUNCTION_ARGS)
 	nn_task_acts acts = {0};
 	float	   *query = palloc(sizeof(float) * (image->config.E + 1));
 
-	session_head(session_get(served->image), first_task(image, NN_NEXT_ITEM), &samples, vector->x, &acts);
+	session_head(session_get(served->image), image_first_task(image, NN_NEXT_ITEM), &samples, vector->x, &acts);
 	memcpy(query, acts.query, sizeof(float) * image->config.E);
 	query[image->config.E] = 1;
 	PG_RETURN_ARRAYTYPE_P(float_array(query, image->config.E + 1));

@@ -8,7 +8,7 @@
 #ifndef DUPN_NUMBERS_H
 #define DUPN_NUMBERS_H
 
-#include "api/candidate.h"
+#include "api/record.h"
 
 typedef struct Numbers
 {

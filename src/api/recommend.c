@@ -273,7 +273,7 @@ recommend(FunctionCallInfo fcinfo, Oid type)
 	question.exclude_seen = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	served = served_lookup(fcinfo, text_argument(fcinfo, 5), version_argument(fcinfo, 6));
 	image = served_image(served, PG_GETARG_DATUM(0), type);
-	question.task = first_task(image, NN_NEXT_ITEM);
+	question.task = image_first_task(image, NN_NEXT_ITEM);
 	question.asked = (AskedUser) {
 		.model = served->model,
 			.user = PG_GETARG_DATUM(0),

@@ -301,8 +301,8 @@ dupn_score_record(PG_FUNCTION_ARGS)
 		if (kept)
 			PG_RETURN_FLOAT4(score(scorer, kept));
 	}
-	candidate_from_row(served->image, &scorer->record, task->n_candidate, task->candidate,
-					   &scorer->candidate);
+	candidate_from_row(served->image, scorer->record.rows, scorer->record.values, scorer->record.isnull,
+					   task->n_candidate, task->candidate, &scorer->candidate);
 	encode(scorer, served, 0);
 	item_parts(scorer, served, 1);
 	PG_RETURN_FLOAT4(score(scorer, scorer->item));

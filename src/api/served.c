@@ -204,16 +204,3 @@ served_vector(FunctionCallInfo fcinfo, const DupnVector *vector)
 				 errhint("Compute the vector again with dupn_user_vector.")));
 	return served;
 }
-
-int
-first_task(const ModelImage *image, nn_kind kind)
-{
-	for (int t = 0; t < image->config.n_task; t++)
-		if (image->config.task[t].kind == kind)
-			return t;
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("version %d of model \"%s\" has no task of kind \"%s\"",
-					image->version, image->model_name, nn_kind_name[kind]),
-			 errhint("Add one with dupn_add_task and train again.")));
-}

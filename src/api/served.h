@@ -50,9 +50,6 @@ extern Served *served_vector(FunctionCallInfo fcinfo, const DupnVector *vector);
 /* By the stamp of a vector to be. */
 extern Served *served_stamp(FunctionCallInfo fcinfo, int32 model_id, int32 version, int64 fingerprint);
 
-/* The first task of a kind; an error that says how to get one where there is none. */
-extern int	first_task(const ModelImage *image, nn_kind kind);
-
 /* ---------------- arguments.c ---------------- */
 
 /* NULL: statement_timestamp().  Errors: not finite. */

@@ -97,6 +97,12 @@ extern char *windows_query(const FeatureSet *set, const Relations *relations, Oi
 extern char *users_query(const Relations *relations, Oid user_type, Oid time_type, bool after);
 
 /*
+ * SELECT of when each of the users in the array $1 had the newest event before
+ * $2, and the user's place in the array; users without one have no row.
+ */
+extern char *newest_query(const Relations *relations, Oid user_type, Oid time_type);
+
+/*
  * A relation of which a range of times is read: parameters $first and $first + 1
  * are where it begins and what lies behind its end, of the column's type.
  */
@@ -135,6 +141,14 @@ extern char *night_query(const FeatureSet *set, const Relations *relations, char
  * of the catalog; with_keys: only the features FROM_CATALOG, of the rows whose
  * key is in the array $1. */
 extern char *catalog_query(const FeatureSet *set, const Relations *relations, bool with_keys);
+
+/* SELECT of the keys in the catalog, in their order and each once, at most $1; after:
+ * only those beyond $2. */
+extern char *items_query(const Relations *relations, bool after);
+
+/* SELECT of the key and all item features that the catalog has, of the rows whose
+ * key is in the array $1, whose place is the last column. */
+extern char *item_rows_query(const FeatureSet *set, const Relations *relations);
 
 /* SELECT of the key and the features of the profile; with_key: only of the row
  * whose key is $1. */

@@ -169,6 +169,23 @@ users_query(const Relations *relations, Oid user_type, Oid time_type, bool after
 	return sql.data;
 }
 
+char *
+newest_query(const Relations *relations, Oid user_type, Oid time_type)
+{
+	StringInfoData sql;
+	const char *time = psprintf("e.%s", quote_identifier(relations->time_column));
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT e.*, u." PLACE " FROM " PLACED_KEYS " CROSS JOIN LATERAL (SELECT %s FROM %s e WHERE ",
+					 time, relations->events);
+	append_operator(&sql, psprintf("e.%s", quote_identifier(relations->user_column)),
+					user_type, BTEqualStrategyNumber, "u.id");
+	appendStringInfoString(&sql, " AND ");
+	append_operator(&sql, time, time_type, BTLessStrategyNumber, "$2");
+	appendStringInfo(&sql, " ORDER BY %s DESC LIMIT 1) e", time);
+	return sql.data;
+}
+
 /* SELECT of what training reads of an event. */
 static void
 append_training_columns(StringInfo sql, const FeatureSet *set, const Relations *relations, char **extra)
@@ -246,33 +263,76 @@ night_query(const FeatureSet *set, const Relations *relations, char **extra,
 	return sql.data;
 }
 
+/* What the catalog has of the item features beside the key, each behind a comma. */
+static void
+append_catalog_columns(StringInfo sql, const FeatureSet *set, const Relations *relations)
+{
+	Oid			catalog = relation_oid(relations->catalog);
+
+	for (int f = 1; f < set->n[NN_ITEM]; f++)
+	{
+		const char *name = set->f[NN_ITEM][f].name;
+
+		if (strcmp(name, relations->catalog_key) != 0 && get_attnum(catalog, name) > 0)
+			appendStringInfo(sql, ", c.%s", quote_identifier(name));
+	}
+}
+
+/* The key of the catalog with an operator of its type. */
+static void
+append_catalog_key(StringInfo sql, const Relations *relations, int strategy, const char *right)
+{
+	append_operator(sql, psprintf("c.%s", quote_identifier(relations->catalog_key)),
+					column_type(relation_oid(relations->catalog), relations->catalog, relations->catalog_key),
+					strategy, right);
+}
+
 char *
 catalog_query(const FeatureSet *set, const Relations *relations, bool with_keys)
 {
 	StringInfoData sql;
-	Oid			catalog = relation_oid(relations->catalog);
-	const char *key = quote_identifier(relations->catalog_key);
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT c.%s", key);
+	appendStringInfo(&sql, "SELECT c.%s", quote_identifier(relations->catalog_key));
 	if (with_keys)
 		append_features(&sql, set, NN_ITEM, FROM_CATALOG, "c", relations->catalog_key);
-	for (int f = 1; !with_keys && f < set->n[NN_ITEM]; f++)
-	{
-		const char *name = set->f[NN_ITEM][f].name;
-
-		if (strcmp(name, relations->catalog_key) != 0 &&
-			get_attnum(catalog, name) > 0)
-			appendStringInfo(&sql, ", c.%s", quote_identifier(name));
-	}
+	else
+		append_catalog_columns(&sql, set, relations);
 	appendStringInfo(&sql, " FROM %s c", relations->catalog);
 	if (with_keys)
 	{
 		appendStringInfoString(&sql, " WHERE ");
-		append_operator(&sql, psprintf("c.%s", key),
-						column_type(catalog, relations->catalog, relations->catalog_key),
-						BTEqualStrategyNumber, "ANY ($1)");
+		append_catalog_key(&sql, relations, BTEqualStrategyNumber, "ANY ($1)");
 	}
+	return sql.data;
+}
+
+char *
+items_query(const Relations *relations, bool after)
+{
+	StringInfoData sql;
+	const char *key = quote_identifier(relations->catalog_key);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT DISTINCT c.%s FROM %s c WHERE ", key, relations->catalog);
+	if (after)
+		append_catalog_key(&sql, relations, BTGreaterStrategyNumber, "$2");
+	else
+		appendStringInfo(&sql, "c.%s IS NOT NULL", key);
+	appendStringInfo(&sql, " ORDER BY c.%s LIMIT $1", key);
+	return sql.data;
+}
+
+char *
+item_rows_query(const FeatureSet *set, const Relations *relations)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT c.%s", quote_identifier(relations->catalog_key));
+	append_catalog_columns(&sql, set, relations);
+	appendStringInfo(&sql, ", u." PLACE " FROM " PLACED_KEYS " JOIN %s c ON ", relations->catalog);
+	append_catalog_key(&sql, relations, BTEqualStrategyNumber, "u.id");
 	return sql.data;
 }
 

@@ -612,6 +612,19 @@ image_task(const ModelImage *image, const char *task)
 			 errhint("It was trained without a task.")));
 }
 
+int
+image_first_task(const ModelImage *image, nn_kind kind)
+{
+	for (int t = 0; t < image->config.n_task; t++)
+		if (image->config.task[t].kind == kind)
+			return t;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("version %d of model \"%s\" has no task of kind \"%s\"",
+					image->version, image->model_name, nn_kind_name[kind]),
+			 errhint("Add one with dupn_add_task and train again.")));
+}
+
 char *
 image_config_text(const ModelImage *image)
 {

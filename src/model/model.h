@@ -323,6 +323,7 @@ extern ModelImage *image_hold(const Model *model, int32 version, void (*check) (
 
 extern int	image_task(const ModelImage *image, const char *task);	/* error when there is none */
 extern int	image_find_task(const ModelImage *image, const char *task); /* -1: none */
+extern int	image_first_task(const ModelImage *image, nn_kind kind);	/* error when there is none */
 
 /* The text that its network was made of, in the current memory context. */
 extern char *image_config_text(const ModelImage *image);

@@ -9,6 +9,8 @@
  *	  reading.c		a user's window, profile and items, read as the caller
  *	  keys.c		ids of users and items as values of their columns' types
  *	  users.c		many users at one moment, see users.h
+ *	  candidate.c	what the network takes of an item, see candidate.h
+ *	  item_vectors.c	many items of the catalog, see item_vectors.h
  *	  vector.c		values of the type dupn_vector, see vector.h
  *
  *-------------------------------------------------------------------------
@@ -52,6 +54,9 @@ typedef struct Sources
 	Reading		windows;		/* of many users, see users.h */
 	Reading		profiles;
 	Reading		users[2];		/* the first ones, and those after one */
+	Reading		newest;
+	Reading		items[2];		/* of the catalog, see item_vectors.h */
+	Reading		item_rows;
 	Reading		seen;
 	Reading		visible;
 } Sources;
@@ -175,6 +180,13 @@ typedef struct RowReceiver
 /* With SPI connected, as the caller.  main: the relation that is read. */
 extern void reading_prepare(Reading *reading, const char *sql, Oid main, int n, const Oid *types);
 extern void reading_run(RowReceiver *receiver, const Datum *values);
+
+/* The same without sorting, so that LIMIT ends it soon. */
+extern void reading_run_by_index(RowReceiver *receiver, const Datum *values);
+
+/* Run a query whose one column is a key of this type, and copy its rows into `memory`; how many. */
+extern int	reading_keys(Session *session, Reading *reading, const char *relation, Oid type,
+						 const Datum *values, MemoryContext memory, Datum *key);
 
 /* ---------------- items.c ---------------- */
 

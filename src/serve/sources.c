@@ -14,6 +14,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -58,6 +59,7 @@ sources_clear(Sources *sources)
 {
 	Reading    *readings[] = {&sources->window, &sources->spare, &sources->profile, &sources->catalog,
 		&sources->windows, &sources->profiles, &sources->users[false], &sources->users[true],
+		&sources->newest, &sources->items[false], &sources->items[true], &sources->item_rows,
 	&sources->seen, &sources->visible};
 
 	all_sources = list_delete_ptr(all_sources, sources);
@@ -297,4 +299,54 @@ reading_run(RowReceiver *receiver, const Datum *values)
 	code = SPI_execute_plan_extended(reading->plan, &options);
 	if (code != SPI_OK_SELECT)
 		elog(ERROR, "could not read the relations of a model: %s", SPI_result_code_string(code));
+}
+
+/*
+ * Rows by the index, whatever the planner thinks of a user it does not know;
+ * sorting a user's whole history to take the end of it, above all.
+ */
+void
+reading_run_by_index(RowReceiver *receiver, const Datum *values)
+{
+	static const char *const setting[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"};
+	int			settings = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(setting); i++)
+		(void) set_config_option(setting[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	reading_run(receiver, values);
+	AtEOXact_GUC(true, settings);
+}
+
+typedef struct KeyReceiver
+{
+	RowReceiver receiver;
+	MemoryContext memory;
+	int16		length;
+	bool		by_value;
+	Datum	   *key;
+	int			n;
+} KeyReceiver;
+
+static void
+take_key(RowReceiver *receiver, const Datum *values, const bool *isnull)
+{
+	KeyReceiver *rows = (KeyReceiver *) receiver;
+	MemoryContext caller = MemoryContextSwitchTo(rows->memory);
+
+	rows->key[rows->n++] = rows->length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[0])) :
+		datumCopy(values[0], rows->by_value, rows->length);
+	MemoryContextSwitchTo(caller);
+}
+
+int
+reading_keys(Session *session, Reading *reading, const char *relation, Oid type, const Datum *values,
+			 MemoryContext memory, Datum *key)
+{
+	KeyReceiver rows = {.receiver.session = session,.receiver.reading = reading,
+		.receiver.relation = relation,.receiver.take = take_key,
+	.memory = memory,.key = key};
+
+	get_typlenbyval(type, &rows.length, &rows.by_value);
+	reading_run_by_index(&rows.receiver, values);
+	return rows.n;
 }

@@ -15,7 +15,6 @@
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -108,41 +107,17 @@ take_profile(RowReceiver *receiver, const Datum *values, const bool *isnull)
 	users->profile_row[user] = users->n_profiles++;
 }
 
-/*
- * A user's rows by the index, whatever the planner thinks of a user it does
- * not know; sorting a user's whole history to take the end of it, above all.
- */
-static void
-run_by_index(RowReceiver *receiver, const Datum *values)
+static Datum
+array_of(const Datum *values, const bool *isnull, int n, Oid type)
 {
-	static const char *const setting[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"};
-	int			settings = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(setting); i++)
-		(void) set_config_option(setting[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	reading_run(receiver, values);
-	AtEOXact_GUC(true, settings);
-}
-
-typedef struct ListReceiver
-{
-	RowReceiver receiver;
-	MemoryContext memory;
+	int			lower = 1;
 	int16		length;
 	bool		by_value;
-	Datum	   *user;
-	int			n;
-} ListReceiver;
+	char		align;
 
-static void
-take_user(RowReceiver *receiver, const Datum *values, const bool *isnull)
-{
-	ListReceiver *list = (ListReceiver *) receiver;
-	MemoryContext caller = MemoryContextSwitchTo(list->memory);
-
-	list->user[list->n++] = list->length == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[0])) :
-		datumCopy(values[0], list->by_value, list->length);
-	MemoryContextSwitchTo(caller);
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return PointerGetDatum(construct_md_array(unconstify(Datum *, values), unconstify(bool *, isnull),
+											  1, &n, &lower, type, length, by_value, align));
 }
 
 int
@@ -151,12 +126,10 @@ users_list(Session *session, const Model *model, TimestampTz now, const Datum *a
 	Sources    *sources = session_sources(session, model);
 	Reading    *reading = &sources->users[after != NULL];
 	Oid			user_type = getBaseType(sources->user_type);
-	ListReceiver list = {.receiver.session = session,.receiver.reading = reading,
-		.receiver.relation = sources->relations.events,.receiver.take = take_user,
-	.memory = CurrentMemoryContext,.user = user};
+	MemoryContext caller = CurrentMemoryContext;
 	Datum		arguments[3];
+	int			found;
 
-	get_typlenbyval(user_type, &list.length, &list.by_value);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (reading->plan == NULL)
@@ -170,22 +143,59 @@ users_list(Session *session, const Model *model, TimestampTz now, const Datum *a
 	arguments[1] = Int32GetDatum(n);
 	if (after)
 		arguments[2] = *after;
-	run_by_index(&list.receiver, arguments);
+	found = reading_keys(session, reading, sources->relations.events, user_type, arguments, caller, user);
 	SPI_finish();
-	return list.n;
+	return found;
 }
 
-static Datum
-array_of(const Datum *values, const bool *isnull, int n, Oid type)
+typedef struct NewestReceiver
 {
-	int			lower = 1;
-	int16		length;
-	bool		by_value;
-	char		align;
+	RowReceiver receiver;
+	TimestampTz *newest;
+} NewestReceiver;
 
-	get_typlenbyvalalign(type, &length, &by_value, &align);
-	return PointerGetDatum(construct_md_array(unconstify(Datum *, values), unconstify(bool *, isnull),
-											  1, &n, &lower, type, length, by_value, align));
+static void
+take_newest(RowReceiver *receiver, const Datum *values, const bool *isnull)
+{
+	NewestReceiver *rows = (NewestReceiver *) receiver;
+	RowReader  *reader = receiver->reader;
+	int			user = (int) DatumGetInt64(values[receiver->reading->tupdesc->natts - 1]) - 1;
+
+	rows->newest[user] = row_time(reader, values[reader->time - 1]);
+
+	/* more events of that day may have come after it was looked at */
+	if (reader->time_type == DATEOID && !TIMESTAMP_NOT_FINITE(rows->newest[user]))
+		rows->newest[user] += USECS_PER_DAY;
+}
+
+void
+users_newest(Session *session, const Model *model, TimestampTz now, const Datum *user, int n,
+			 TimestampTz *newest)
+{
+	Sources    *sources = session_sources(session, model);
+	Oid			user_type = getBaseType(sources->user_type);
+	NewestReceiver rows = {.receiver.session = session,.receiver.reading = &sources->newest,
+		.receiver.relation = sources->relations.events,.receiver.take = take_newest,
+	.newest = newest};
+	Datum		arguments[2];
+
+	for (int i = 0; i < n; i++)
+		newest[i] = DT_NOBEGIN;
+	if (n == 0)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (sources->newest.plan == NULL)
+	{
+		Oid			types[] = {get_array_type(user_type), getBaseType(sources->time_type)};
+
+		reading_prepare(&sources->newest, newest_query(&sources->relations, sources->user_type, sources->time_type),
+						sources->relation[0], 2, types);
+	}
+	arguments[0] = array_of(user, NULL, n, user_type);
+	arguments[1] = time_parameter(&session->image->set, sources->time_type, now);
+	reading_run_by_index(&rows.receiver, arguments);
+	SPI_finish();
 }
 
 static void
@@ -215,7 +225,7 @@ read_windows(Users *users, Sources *sources, const Datum *user, int n)
 	items_begin(&users->items, session, sources, table, true, false);
 	memset(users->rows, 0, sizeof(int64) * n);
 	memset(users->start, 0, sizeof(int64) * n);
-	run_by_index(&rows.receiver, arguments);
+	reading_run_by_index(&rows.receiver, arguments);
 	items_finish(&users->items);
 	for (int i = 0; i < n; i++)
 	{

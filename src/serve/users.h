@@ -50,6 +50,14 @@ extern int	users_list(Session *session, const Model *model, TimestampTz now, con
 					   int n, Datum *user);
 
 /*
+ * When n users had their newest event before now (DT_NOBEGIN: never), or at the
+ * end of its day where events have dates.  Of an hour that comes twice it may
+ * be at now or later.
+ */
+extern void users_newest(Session *session, const Model *model, TimestampTz now, const Datum *user, int n,
+						 TimestampTz *newest);
+
+/*
  * Read n users, values of the user column's type, as the current user, inside
  * a transaction.  The group can then be computed without one.
  */

@@ -1,51 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * candidate.c
- *	  An item that a call names by a row or by its key
+ *	  What the network takes of an item that is known by a row or by its key
  *
  *-------------------------------------------------------------------------
  */
-#include "api/candidate.h"
-
-#include "access/htup_details.h"
-#include "utils/memutils.h"
-#include "utils/typcache.h"
-
-bool
-record_read(RecordReader *reader, const Served *served, HeapTupleHeader row, const char *what)
-{
-	Oid			type = HeapTupleHeaderGetTypeId(row);
-	int32		typmod = HeapTupleHeaderGetTypMod(row);
-	bool		fresh = reader->tupdesc == NULL || reader->type != type || reader->typmod != typmod;
-	HeapTupleData tuple;
-
-	if (fresh)
-	{
-		MemoryContext caller;
-		TupleDesc	tupdesc = lookup_rowtype_tupdesc(type, typmod);
-
-		if (reader->context == NULL)
-			reader->context = AllocSetContextCreate(served->context, "dupn record", ALLOCSET_SMALL_SIZES);
-		reader->tupdesc = NULL;
-		MemoryContextReset(reader->context);
-		caller = MemoryContextSwitchTo(reader->context);
-		reader->values = palloc(sizeof(Datum) * tupdesc->natts);
-		reader->isnull = palloc(sizeof(bool) * tupdesc->natts);
-		reader->rows = row_reader(&served->image->set, &served->model->relations, tupdesc, what,
-								  reader->context);
-		reader->type = type;
-		reader->typmod = typmod;
-		reader->tupdesc = CreateTupleDescCopy(tupdesc);
-		MemoryContextSwitchTo(caller);
-		ReleaseTupleDesc(tupdesc);
-	}
-	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = row;
-	heap_deform_tuple(&tuple, reader->tupdesc, reader->values, reader->isnull);
-	return fresh;
-}
+#include "serve/candidate.h"
 
 static void
 set_ids(Candidate *candidate, int f, bool multi, int n, const int32 *ids)
@@ -72,10 +32,9 @@ from_catalogue(const ModelImage *image, int32 item, int f, Candidate *candidate)
 }
 
 void
-candidate_from_row(const ModelImage *image, RecordReader *reader, int n, const int *feature,
-				   Candidate *candidate)
+candidate_from_row(const ModelImage *image, RowReader *rows, const Datum *values, const bool *isnull,
+				   int n, const int *feature, Candidate *candidate)
 {
-	RowReader  *rows = reader->rows;
 	int			key = rows->item_key - 1;
 	bool		looked = false;
 	int32		item = -1;
@@ -87,14 +46,14 @@ candidate_from_row(const ModelImage *image, RecordReader *reader, int n, const i
 
 		if (column->attnum > 0)
 		{
-			int			m = column_encode(column, reader->values, reader->isnull, candidate->id[f]);
+			int			m = column_encode(column, values, isnull, candidate->id[f]);
 
 			set_ids(candidate, f, column->feature->multi, m, candidate->id[f]);
 			continue;
 		}
-		if (!looked && key >= 0 && !reader->isnull[key])
+		if (!looked && key >= 0 && !isnull[key])
 			item = catalogue_find(&image->catalogue,
-								  cell_from_datum(&rows->item_key_type, reader->values[key], false));
+								  cell_from_datum(&rows->item_key_type, values[key], false));
 		looked = true;
 		from_catalogue(image, item, f, candidate);
 	}
