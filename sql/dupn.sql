@@ -180,15 +180,16 @@ COMMENT ON TABLE _dupn.evaluation_metric IS 'what evaluations found';
 CREATE TABLE _dupn.refresh (
 	target			text PRIMARY KEY,	-- the user's table, with its schema
 	model_id		int NOT NULL REFERENCES _dupn.model ON DELETE CASCADE,
-	version			int,			-- every user has a row of it; NULL: no refresh was completed
+	version			int,			-- all users or items have a row of it; NULL: no refresh was completed
 	as_of			timestamptz,
-	users			bigint,
+	rows			bigint,			-- of the version
+	cleared			boolean NOT NULL DEFAULT false,	-- there are no rows of other versions
 	next_version	int,			-- being written; NULL: none
 	next_as_of		timestamptz,
 	begun_at		timestamptz,
 	completed_at	timestamptz
 );
-COMMENT ON TABLE _dupn.refresh IS 'tables of stored vectors, and which version each has for all users';
+COMMENT ON TABLE _dupn.refresh IS 'tables of stored vectors, and which version each has for all users or items';
 
 CREATE TABLE _dupn.share (
 	model_id	int NOT NULL REFERENCES _dupn.model ON DELETE CASCADE,
@@ -310,7 +311,12 @@ COMMENT ON FUNCTION dupn_finetune(text, jsonb)
 
 CREATE FUNCTION dupn_refresh(model text, target text, options jsonb DEFAULT '{}') RETURNS bigint
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION dupn_refresh(text, text, jsonb) IS 'enqueue the writing of all users'' vectors to a table; it starts when the transaction commits';
+COMMENT ON FUNCTION dupn_refresh(text, text, jsonb) IS 'enqueue the writing of all users'' vectors, or with {"what": "items"} of all items'', to a table; it starts when the transaction commits';
+
+-- a view's functions run as its reader, who need not have rights on the table
+CREATE FUNCTION dupn_refreshed_version(target regclass) RETURNS int
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 500 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_refreshed_version(regclass) IS 'the version that a table of stored vectors has for all users or items, for a view that shows no other; NULL: no refresh was completed since the table got its name; to everybody';
 
 CREATE FUNCTION dupn_evaluate(model text DEFAULT NULL, version int DEFAULT NULL, since timestamptz DEFAULT NULL,
 		until timestamptz DEFAULT NULL, options jsonb DEFAULT '{}') RETURNS bigint

@@ -195,8 +195,13 @@ static const Option import_table[] = {
 static const Option refresh_table[] = {
 	{"target", OPTION_TABLE, "the table that the vectors are written to", AT(target)},
 	{"version", OPTION_INT, "the version that computes them, 0 for the published one", AT(version), 0, 0, INT_MAX},
+	{"what", OPTION_FLAG, "whether vectors of all users or of all items are written", AT(items), false, .word = {"users", "items"}},
 	{"as_of", OPTION_TIME, "the moment they are computed for; without it the present, or that of a refresh that was interrupted", AT(as_of)},
+	{"changed", OPTION_BOOL, "whether only users with new events, or new items, are written where the table has the version already", AT(changed), false},
+	{"late", OPTION_INTERVAL, "how long after its time an event may arrive for \"changed\" to see it", AT(late), 3600, .max = 1e4},
+	{"max_age", OPTION_INTERVAL, "age from which a row is written anew even if nothing has changed, 0: none", AT(max_age), .max = 1e4},
 	{"keep_old", OPTION_BOOL, "whether rows of other versions stay", AT(keep_old), false},
+	{"rows_per_second", OPTION_INT, "rows that are written a second, at most, 0: no limit", AT(rows_per_second), 0, 0, INT_MAX},
 	{"workers", OPTION_INT, "processes that share the users out, at most", AT(workers), 2, 1, 16},
 };
 
@@ -653,8 +658,24 @@ task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb)
 void
 refresh_options_parse(RefreshOptions *options, Jsonb *jsonb)
 {
+	static const char *const of_changed[] = {"late", "max_age"};
+	static const char *const of_users[] = {"as_of", "late"};
+
 	memset(options, 0, sizeof(*options));
 	parse(refresh_table, lengthof(refresh_table), options, jsonb, NULL);
+
+	for (int i = 0; i < lengthof(of_changed) && !options->changed; i++)
+		if (jsonb_object_has(jsonb, of_changed[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" needs \"changed\"", of_changed[i]),
+					 errhint("Without it all rows are written anew.")));
+	for (int i = 0; i < lengthof(of_users) && options->items; i++)
+		if (jsonb_object_has(jsonb, of_users[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" does not apply to items", of_users[i]),
+					 errhint("Their vectors do not depend on time.")));
 }
 
 void

@@ -180,9 +180,14 @@ typedef struct ImportOptions
 typedef struct RefreshOptions
 {
 	char	   *target;			/* the table that is written, or NULL */
+	bool		items;			/* "what": "users" or "items" */
 	int			version;		/* 0: the published one */
 	TimestampTz as_of;			/* DT_NOEND: not given */
+	bool		changed;		/* false: also rows that nothing new is known for */
+	int64		late;			/* microseconds until an event is in its table, at most */
+	int64		max_age;		/* microseconds; 0: rows may be of any age */
 	bool		keep_old;		/* false: rows of other versions are deleted at the end */
+	int			rows_per_second;	/* 0: no limit */
 	int			workers;		/* 2: processes that share the users out, at most */
 } RefreshOptions;
 

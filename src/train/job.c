@@ -24,6 +24,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/pmsignal.h"
 #include "storage/procsignal.h"
@@ -290,6 +291,14 @@ job_check(void)
 	give_way(find_obstacle());
 	if (worker.phase[0] != '\0' && !IsTransactionState())
 		report(0, NULL);
+}
+
+void
+job_nap(long milliseconds)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	job_check();
 }
 
 bool

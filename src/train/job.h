@@ -111,6 +111,9 @@ extern bool job_connect(const JobLaunch *launch);
 /* What this process was told. */
 extern const JobLaunch *job_own_launch(void);
 
+/* Sleep until the latch is set, or for a while; then job_check.  Not in a transaction. */
+extern void job_nap(long milliseconds);
+
 /* So many processes do the job, as its row shows.  Not in a transaction. */
 extern void job_workers(int n);
 

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "model/check.h"
+#include "serve/item_vectors.h"
 #include "parser/parse_coerce.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -45,16 +46,17 @@ dupn_vector_type(void)
 
 /* The statement that makes a table as it should be. */
 static char *
-create_statement(const Target *target, const char *name, Oid user_type)
+create_statement(const Target *target, const char *name)
 {
-	const char *user = quote_identifier(target->user_column);
+	const char *key = quote_identifier(target->key_column);
 
 	return psprintf("CREATE TABLE %s (%s %s, version int, vector %s NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (%s, version));",
-					name, user, format_type_be(user_type), format_type_be(target->vector_type), user);
+					name, key, format_type_be(target->key_type),
+					target->items ? "real[]" : format_type_be(target->vector_type), key);
 }
 
 static Oid
-find_table(const Target *target, const char *name, Oid user_type)
+find_table(const Target *target, const char *name)
 {
 	RangeVar   *range = makeRangeVarFromNameList(dupn_name_list(name));
 	Oid			relation = RangeVarGetRelid(range, NoLock, true);
@@ -64,13 +66,13 @@ find_table(const Target *target, const char *name, Oid user_type)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table %s does not exist", name),
-				 errhint("%s", create_statement(target, name, user_type))));
+				 errhint("%s", create_statement(target, name))));
 	kind = get_rel_relkind(relation);
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("%s is not a table", name),
-				 errhint("%s", create_statement(target, "name", user_type))));
+				 errhint("%s", create_statement(target, "name"))));
 	if (get_rel_persistence(relation) == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -118,37 +120,64 @@ check_rights(const Target *target, const Model *model, Oid relation)
 						 target->name, quote_identifier(model->owner))));
 }
 
+/* The model's name for users or items, or another one that the table has instead. */
+static char *
+choose_key(const Model *model, bool items, Oid relation)
+{
+	const Relations *relations = &model->relations;
+	const char *names[3];
+	int			n = 0;
+
+	names[n++] = items ? relations->item_key : relations->user_column;
+	if (items && relations->catalog)
+		names[n++] = relations->catalog_key;
+	names[n++] = items ? "item_id" : "user_id";
+	for (int i = 0; i < n; i++)
+		if (relation_column(relation, names[i], NULL) != InvalidAttrNumber)
+			return pstrdup(names[i]);
+	return pstrdup(names[0]);
+}
+
+static void
+check_vector(Target *target, Oid type)
+{
+	const char *vector = format_type_be(target->vector_type);
+
+	target->floats = type != target->vector_type;
+	if (target->floats ? !can_coerce_type(1, (Oid[]) {FLOAT4ARRAYOID}, &type, COERCION_ASSIGNMENT) : target->items)
+		wrong_type(target, "vector", type,
+				   psprintf("%sreal[] or a type that real[] is cast to", target->items ? "" : psprintf("%s, ", vector)));
+}
+
 Target *
-target_open(const Model *model, const char *name)
+target_open(const Model *model, const char *name, bool items)
 {
 	Target	   *target = palloc0(sizeof(Target));
 	Oid			events = relation_oid(model->relations.events);
-	Oid			user_type = column_type(events, model->relations.events, model->relations.user_column);
+	Oid			key_type = items ? item_key_type(model) :
+		column_type(events, model->relations.events, model->relations.user_column);
 	Oid			relation;
 	Oid			type;
 	AttrNumber	key[2];
 
+	target->items = items;
 	target->vector_type = dupn_vector_type();
-	target->user_column = pstrdup(model->relations.user_column);
-	relation = find_table(target, name, user_type);
+	target->key_column = choose_key(model, items, InvalidOid);
+	target->key_type = key_type;
+	relation = find_table(target, name);
 	target->name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
 											  get_rel_name(relation));
-	if (relation_column(relation, target->user_column, NULL) == InvalidAttrNumber &&
-		relation_column(relation, "user_id", NULL) != InvalidAttrNumber)
-		target->user_column = "user_id";
+	target->key_column = choose_key(model, items, relation);
 
-	key[0] = find_column(target, relation, target->user_column, format_type_be(user_type), &type);
-	if (type != getBaseType(user_type))
-		wrong_type(target, target->user_column, type, format_type_be(user_type));
-	target->user_type = type;
+	key[0] = find_column(target, relation, target->key_column, format_type_be(key_type), &type);
+	if (type != getBaseType(key_type))
+		wrong_type(target, target->key_column, type, format_type_be(key_type));
+	target->key_type = type;
 	key[1] = find_column(target, relation, "version", "int", &type);
 	if (type != INT4OID)
 		wrong_type(target, "version", type, "integer");
-	find_column(target, relation, "vector", format_type_be(target->vector_type), &type);
-	target->floats = type != target->vector_type;
-	if (target->floats && !can_coerce_type(1, (Oid[]) {FLOAT4ARRAYOID}, &type, COERCION_ASSIGNMENT))
-		wrong_type(target, "vector", type,
-				   psprintf("%s, real[] or a type that real[] is cast to", format_type_be(target->vector_type)));
+	find_column(target, relation, "vector", items ? "real[]" : format_type_be(target->vector_type), &type);
+	check_vector(target, type);
 	find_column(target, relation, "as_of", "timestamptz", &type);
 	if (type != TIMESTAMPTZOID)
 		wrong_type(target, "as_of", type, "timestamp with time zone");
@@ -156,9 +185,9 @@ target_open(const Model *model, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("table %s has no primary key on (%s, version)", target->name,
-						quote_identifier(target->user_column)),
+						quote_identifier(target->key_column)),
 				 errhint("ALTER TABLE %s ADD PRIMARY KEY (%s, version);", target->name,
-						 quote_identifier(target->user_column))));
+						 quote_identifier(target->key_column))));
 	check_rights(target, model, relation);
 	return target;
 }
@@ -199,10 +228,10 @@ array_of(const Datum *values, int n, Oid type)
 }
 
 static void
-append_user(StringInfo sql, const Target *target, int strategy, const char *right)
+append_key(StringInfo sql, const Target *target, int strategy, const char *right)
 {
-	append_operator(sql, psprintf("t.%s", quote_identifier(target->user_column)),
-					target->user_type, strategy, right);
+	append_operator(sql, psprintf("t.%s", quote_identifier(target->key_column)),
+					target->key_type, strategy, right);
 }
 
 bool
@@ -219,43 +248,44 @@ target_empty(const Target *target)
 	return empty;
 }
 
-int
-target_missing(Target *target, Datum *users, int n, int32 version, TimestampTz as_of)
+void
+target_look(Target *target, const Datum *keys, int n, int32 version, TimestampTz *as_of)
 {
-	Oid			types[] = {get_array_type(target->user_type), INT4OID, TIMESTAMPTZOID};
-	Datum		values[3];
-	int			kept = 0;
+	Oid			types[] = {get_array_type(target->key_type), INT4OID};
+	Datum		values[2];
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	if (target->missing == NULL)
+	if (target->look == NULL)
 	{
-		appendStringInfo(&sql, "SELECT u.place FROM pg_catalog.unnest($1) WITH ORDINALITY u(id, place)"
-						 " WHERE NOT EXISTS (SELECT FROM %s t WHERE ", target->name);
-		append_user(&sql, target, BTEqualStrategyNumber, "u.id");
-		appendStringInfoString(&sql, " AND t.version OPERATOR(pg_catalog.=) $2"
-							   " AND t.as_of OPERATOR(pg_catalog.>=) $3 OFFSET 0) ORDER BY u.place");
+		appendStringInfo(&sql, "SELECT u.place, t.as_of FROM pg_catalog.unnest($1) WITH ORDINALITY u(id, place)"
+						 " CROSS JOIN LATERAL (SELECT t.as_of FROM %s t WHERE ", target->name);
+		append_key(&sql, target, BTEqualStrategyNumber, "u.id");
+		appendStringInfoString(&sql, " AND t.version OPERATOR(pg_catalog.=) $2 OFFSET 0) t");
 	}
-	values[0] = array_of(users, n, target->user_type);
+	values[0] = array_of(keys, n, target->key_type);
 	values[1] = Int32GetDatum(version);
-	values[2] = TimestampTzGetDatum(as_of);
-	execute(&target->missing, sql.data, 3, types, values, SPI_OK_SELECT);
+	execute(&target->look, sql.data, 2, types, values, SPI_OK_SELECT);
+	for (int i = 0; i < n; i++)
+		as_of[i] = DT_NOBEGIN;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		isnull;
-		int64		place = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		int64		place = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+		Datum		moment = SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull);
 
-		users[kept++] = users[place - 1];
+		if (!isnull)
+			as_of[place - 1] = DatumGetTimestampTz(moment);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	return kept;
 }
 
 void
-target_write(Target *target, const Datum *users, DupnVector *const *vectors, int n,
+target_write(Target *target, const Datum *keys, DupnVector *const *vectors, int n,
 			 int32 version, TimestampTz as_of)
 {
-	Oid			types[] = {get_array_type(target->user_type), get_array_type(target->vector_type),
+	Oid			types[] = {get_array_type(target->key_type), get_array_type(target->vector_type),
 	INT4OID, TIMESTAMPTZOID};
 	Datum		values[4];
 	Datum	   *vector;
@@ -266,29 +296,29 @@ target_write(Target *target, const Datum *users, DupnVector *const *vectors, int
 	initStringInfo(&sql);
 	if (target->write == NULL)
 	{
-		const char *user = quote_identifier(target->user_column);
+		const char *key = quote_identifier(target->key_column);
 
 		appendStringInfo(&sql, "INSERT INTO %s AS t (%s, version, vector, as_of)"
 						 " SELECT s.id, $3, %s, $4 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) s(id, vector)"
 						 " ON CONFLICT (%s, version) DO UPDATE SET vector = excluded.vector, as_of = excluded.as_of"
 						 " WHERE t.as_of IS NULL OR t.as_of OPERATOR(pg_catalog.<=) excluded.as_of",
-						 target->name, user, target->floats ? "s.vector::pg_catalog.float4[]" : "s.vector", user);
+						 target->name, key, target->floats ? "s.vector::pg_catalog.float4[]" : "s.vector", key);
 	}
 	vector = palloc(sizeof(Datum) * n);
 	for (int i = 0; i < n; i++)
 		vector[i] = PointerGetDatum(vectors[i]);
-	values[0] = array_of(users, n, target->user_type);
+	values[0] = array_of(keys, n, target->key_type);
 	values[1] = array_of(vector, n, target->vector_type);
 	values[2] = Int32GetDatum(version);
 	values[3] = TimestampTzGetDatum(as_of);
 	execute(&target->write, sql.data, 4, types, values, SPI_OK_INSERT);
 }
 
-/* The users of the next n rows, into a new array; how many. */
+/* The keys of the next n rows, into a new array; how many. */
 static int
-list_rows(Target *target, Datum last, bool last_null, int n, Datum **users)
+list_rows(Target *target, Datum last, bool last_null, int n, Datum **keys)
 {
-	Oid			types[] = {target->user_type};
+	Oid			types[] = {target->key_type};
 	StringInfoData sql;
 	int			found;
 
@@ -296,21 +326,21 @@ list_rows(Target *target, Datum last, bool last_null, int n, Datum **users)
 	if ((last_null ? target->first : target->next) == NULL)
 	{
 		/* a unique index lets rows of nobody in */
-		appendStringInfo(&sql, "SELECT t.%s FROM %s t WHERE ", quote_identifier(target->user_column), target->name);
+		appendStringInfo(&sql, "SELECT t.%s FROM %s t WHERE ", quote_identifier(target->key_column), target->name);
 		if (last_null)
-			appendStringInfo(&sql, "t.%s IS NOT NULL", quote_identifier(target->user_column));
+			appendStringInfo(&sql, "t.%s IS NOT NULL", quote_identifier(target->key_column));
 		else
-			append_user(&sql, target, BTGreaterStrategyNumber, "$1");
-		appendStringInfo(&sql, " ORDER BY t.%s LIMIT %d", quote_identifier(target->user_column), n);
+			append_key(&sql, target, BTGreaterStrategyNumber, "$1");
+		appendStringInfo(&sql, " ORDER BY t.%s LIMIT %d", quote_identifier(target->key_column), n);
 	}
 	execute(last_null ? &target->first : &target->next, sql.data, last_null ? 0 : 1, types, &last, SPI_OK_SELECT);
 	found = (int) SPI_processed;
-	*users = palloc(sizeof(Datum) * Max(found, 1));
+	*keys = palloc(sizeof(Datum) * Max(found, 1));
 	for (int i = 0; i < found; i++)
 	{
 		bool		isnull;
 
-		(*users)[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		(*keys)[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
 	}
 	return found;
 }
@@ -319,10 +349,10 @@ bool
 target_remove(Target *target, Datum *last, bool *last_null, MemoryContext context, int n,
 			  int32 version, TimestampTz as_of, bool keep_others, int64 *removed)
 {
-	Oid			types[] = {get_array_type(target->user_type), INT4OID, TIMESTAMPTZOID, BOOLOID};
+	Oid			types[] = {get_array_type(target->key_type), INT4OID, TIMESTAMPTZOID, BOOLOID};
 	Datum		values[4];
-	Datum	   *users;
-	int			found = list_rows(target, *last, *last_null, n, &users);
+	Datum	   *keys;
+	int			found = list_rows(target, *last, *last_null, n, &keys);
 	MemoryContext caller;
 	StringInfoData sql;
 	int16		length;
@@ -334,11 +364,11 @@ target_remove(Target *target, Datum *last, bool *last_null, MemoryContext contex
 	if (target->remove == NULL)
 	{
 		appendStringInfo(&sql, "DELETE FROM %s t WHERE ", target->name);
-		append_user(&sql, target, BTEqualStrategyNumber, "ANY ($1)");
+		append_key(&sql, target, BTEqualStrategyNumber, "ANY ($1)");
 		appendStringInfoString(&sql, " AND CASE WHEN t.version OPERATOR(pg_catalog.=) $2"
 							   " THEN t.as_of IS NULL OR t.as_of OPERATOR(pg_catalog.<) $3 ELSE NOT $4 END");
 	}
-	values[0] = array_of(users, found, target->user_type);
+	values[0] = array_of(keys, found, target->key_type);
 	values[1] = Int32GetDatum(version);
 	values[2] = TimestampTzGetDatum(as_of);
 	values[3] = BoolGetDatum(keep_others);
@@ -346,10 +376,10 @@ target_remove(Target *target, Datum *last, bool *last_null, MemoryContext contex
 	*removed += (int64) SPI_processed;
 
 	caller = MemoryContextSwitchTo(context);
-	get_typlenbyval(target->user_type, &length, &by_value);
+	get_typlenbyval(target->key_type, &length, &by_value);
 	if (!*last_null && !by_value)
 		pfree(DatumGetPointer(*last));
-	*last = datumCopy(users[found - 1], by_value, length);
+	*last = datumCopy(keys[found - 1], by_value, length);
 	*last_null = false;
 	MemoryContextSwitchTo(caller);
 	return true;

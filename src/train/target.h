@@ -3,7 +3,7 @@
  * target.h
  *	  The user's table that a refresh writes
  *
- * One row per user and version: the user's id, "version" int, "vector" and
+ * One row per user or item and version: its id, "version" int, "vector" and
  * "as_of" timestamptz, with a key on the first two.
  *
  *-------------------------------------------------------------------------
@@ -19,13 +19,14 @@
 typedef struct Target
 {
 	char	   *name;			/* qualified and quoted */
-	char	   *user_column;
-	Oid			user_type;		/* of the column: of the base type that the events' has */
+	bool		items;			/* not users */
+	char	   *key_column;
+	Oid			key_type;		/* of the column: of the base type that the model's has */
 	Oid			vector_type;	/* dupn_vector */
 	bool		floats;			/* the column takes real[] */
 
 	/* statements, made when they are first needed; with SPI's lifetime of the process */
-	SPIPlanPtr	missing;
+	SPIPlanPtr	look;
 	SPIPlanPtr	write;
 	SPIPlanPtr	first;
 	SPIPlanPtr	next;
@@ -33,35 +34,35 @@ typedef struct Target
 } Target;
 
 /*
- * Resolve the name of a table and check that it can take vectors of the model,
- * written by the model's owner.  Errors name the table and the column, and
+ * Resolve the name of a table and check that it can take vectors of users or of
+ * items, written by the model's owner.  Errors name the table and the column, and
  * hint at the statement that mends it.  In the current memory context.
  */
-extern Target *target_open(const Model *model, const char *name);
+extern Target *target_open(const Model *model, const char *name, bool items);
 
 /* No row that the current user sees; inside a transaction. */
 extern bool target_empty(const Target *target);
 
 /*
  * The functions below run SQL as the current user, inside a transaction and
- * with SPI connected.  Users are values of the user column's type.
+ * with SPI connected.  Keys are values of the key column's type.
  */
+
+/* The moments of the rows of this version that n keys have, DT_NOBEGIN: none. */
+extern void target_look(Target *target, const Datum *keys, int n, int32 version, TimestampTz *as_of);
 
 /*
- * Keep those of n users, in their order, who lack a row of this version that is
- * as of this moment or a later one.  Returns how many.
+ * Write n rows; one of the same key and version is replaced unless it is as of
+ * a later moment.  Vectors of items are dupn_vectors on their way only.
  */
-extern int	target_missing(Target *target, Datum *users, int n, int32 version, TimestampTz as_of);
-
-/* Write n rows; one of the same user and version is replaced unless it is as of a later moment. */
-extern void target_write(Target *target, const Datum *users, DupnVector *const *vectors, int n,
+extern void target_write(Target *target, const Datum *keys, DupnVector *const *vectors, int n,
 						 int32 version, TimestampTz as_of);
 
 /*
  * Remove what a complete refresh leaves behind among at most n rows from
- * *last on (NULL: the first) in the order of users: rows of this version that
+ * *last on (NULL: the first) in the order of keys: rows of this version that
  * are as of an earlier moment and, unless others stay, rows of any other
- * version.  *last becomes the last user looked at, in `context`.  False: there
+ * version.  *last becomes the last key looked at, in `context`.  False: there
  * was none.
  */
 extern bool target_remove(Target *target, Datum *last, bool *last_null, MemoryContext context, int n,

@@ -271,15 +271,6 @@ team_look(void)
 					 errmsg("a background worker that did a part of the job was ended")));
 }
 
-/* Until the latch is set, or for a while. */
-static void
-nap(void)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	job_check();
-}
-
 /* Set the latches of all others. */
 static void
 wake(const Team *team)
@@ -309,7 +300,7 @@ team_barrier(Team *team)
 	while (pg_atomic_read_u32(&shared->round) == round)
 	{
 		team_look();
-		nap();
+		job_nap(LOOK_MS);
 	}
 	pg_memory_barrier();
 }
@@ -377,7 +368,7 @@ wait_for_members(Team *team)
 		}
 		if (coming == 0)
 			return here;
-		nap();
+		job_nap(LOOK_MS);
 	}
 }
 
@@ -498,7 +489,7 @@ team_end(Team *team)
 			   pg_atomic_read_u32(&team->shared->member[i].state) != MEMBER_DONE)
 		{
 			team_look();
-			nap();
+			job_nap(LOOK_MS);
 		}
 	team_abandon();
 }
@@ -544,7 +535,7 @@ do_part(Team *team, const Job *job, TeamMember *member)
 		while (pg_atomic_read_u32(&team->shared->begun) == 0)
 		{
 			team_look();
-			nap();
+			job_nap(LOOK_MS);
 		}
 		pg_memory_barrier();
 		team->n = team->shared->n;

@@ -82,7 +82,7 @@ SELECT is((SELECT count(*) FROM vectors WHERE vector::text = dupn_user_vector(us
 	OR (SELECT max(abs(a - b)) FROM unnest(vector::real[], dupn_user_vector(user_id, as_of => '2024-02-01')::real[]) x(a, b)) < 1e-5),
 	700::bigint, 'their vectors');
 SELECT is((SELECT count(*) FROM vectors WHERE version = 1 AND as_of = '2024-02-01' AND dupn_vector_as_of(vector) = as_of), 700::bigint, 'with version and moment');
-SELECT results_eq('SELECT target, version, as_of, users, next_version FROM _dupn.refresh',
+SELECT results_eq('SELECT target, version, as_of, rows, next_version FROM _dupn.refresh',
 	$$VALUES ('stored.vectors', 1, '2024-02-01'::timestamptz, 700::bigint, NULL::int)$$, 'the version is complete');
 SELECT matches((SELECT message FROM dupn_jobs ORDER BY job_id DESC LIMIT 1),
 	'^version 1 as of 2024-02-01 00:00:00\+00 is complete in stored.vectors: 700 rows written, \d+ a second, 0 removed$', 'the job says so');

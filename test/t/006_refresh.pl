@@ -81,7 +81,7 @@ sql("CALL dupn_run('shop', 'refresh', '{\"target\": \"vectors\"}')");
 is(sql('SELECT count(*) FROM vectors v JOIN before b ON v.user_id = b.user_id AND v.xmin::text = b.written'), 5 * 51, 'the next one leaves it');
 is(sql('SELECT count(*), count(DISTINCT as_of) FROM vectors'), '500|1', 'and writes the others as of the same moment');
 like(sql('SELECT notes[1] FROM dupn_jobs ORDER BY job_id DESC LIMIT 1'), qr/^goes on with the refresh as of/, 'and says so');
-is(sql('SELECT r.version = 1 AND r.users = 500 AND r.as_of = v.as_of AND next_version IS NULL FROM _dupn.refresh r, vectors v LIMIT 1'), 't', 'now it is complete');
+is(sql('SELECT r.version = 1 AND r.rows = 500 AND r.as_of = v.as_of AND next_version IS NULL FROM _dupn.refresh r, vectors v LIMIT 1'), 't', 'now it is complete');
 
 # ---- killed ----
 
