@@ -104,6 +104,138 @@ gate('false');
 sql("CALL dupn_run('shop', 'refresh', '{\"target\": \"vectors\"}')");
 is(sql("SELECT count(*) FROM vectors WHERE as_of = '2030-01-02Z'"), 500, 'so it does after a crash');
 
+# ---- killed at every step ----
+
+# A model and tables of its own, of which readers see one version, of everybody.
+sql(<<'END');
+SET ROLE keeper;
+CREATE TABLE products AS SELECT i AS id FROM generate_series(0, 4999) i;
+ALTER TABLE products ADD PRIMARY KEY (id);
+CREATE TABLE visits AS SELECT * FROM events;
+CREATE INDEX ON visits (user_id, occurred_at);
+SELECT dupn_create_model('killed', events => 'visits', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
+	catalog => 'products', catalog_key => 'id', options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "max_events": 1000}');
+SELECT dupn_add_task('killed', 'next', 'next_item');
+CALL dupn_run('killed', 'train');
+CREATE TABLE users (user_id int, version int, vector dupn_vector NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (user_id, version));
+CREATE VIEW users_now AS SELECT * FROM users WHERE version = (SELECT dupn_refreshed_version('users'));
+CREATE TABLE items (item_id int, version int, vector real[] NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (item_id, version));
+CREATE VIEW items_now AS SELECT * FROM items WHERE version = (SELECT dupn_refreshed_version('items'));
+CALL dupn_run('killed', 'refresh', '{"target": "users"}');
+CALL dupn_run('killed', 'refresh', '{"target": "items", "what": "items"}');
+END
+my %rows = (users => 500, items => 5000);
+sub seen { return sql("SELECT min(version), max(version), count(*) FROM $_[0]_now") }
+sub options
+{
+	my ($table, $more) = @_;
+	return "{\"target\": \"$table\", \"what\": \"$table\", \"changed\": true$more}";
+}
+
+sub refresh
+{
+	my $options = options(@_);
+	sql("SET ROLE keeper; CALL dupn_run('killed', 'refresh', '$options')");
+	return sql('SELECT message FROM dupn_jobs ORDER BY job_id DESC LIMIT 1');
+}
+
+# Somebody who reads all the time, until the server or the refresh ends.
+sub start_reader
+{
+	my ($table) = @_;
+	my $reader = { out => '' };
+	$reader->{run} = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr($db), '-c', <<"END" ], '>', \$reader->{out}, '2>', \$reader->{out});
+DO \$\$
+DECLARE looks int = 0;
+BEGIN
+	WHILE (SELECT reading FROM shop.reading) LOOP
+		looks = looks + 1;
+		IF (SELECT count(*) <> $rows{$table} OR min(version) <> max(version) FROM shop.${table}_now) THEN
+			RAISE 'a mix';
+		END IF;
+	END LOOP;
+	RAISE WARNING 'read % times', looks;
+END \$\$
+END
+	return $reader;
+}
+
+# Crash there in a refresh of a table; its job.
+sub crash_at
+{
+	my ($point, $table, $options) = @_;
+	my $reader = start_reader($table);
+	my $log = -s $node->logfile;
+	$node->safe_psql('postgres', "LOAD 'dupn'; ALTER SYSTEM SET dupn.fail_point = '$point'");
+	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	my $job = sql("SET ROLE keeper; SELECT dupn_refresh('killed', '$table', '$options')");
+	$node->wait_for_log(qr/crashing at "\Q$point\E".*ready to accept connections/s, $log);
+	$reader->{run}->finish;
+	unlike($reader->{out}, qr/a mix|^ERROR/m, "$point: a reader sees one version until the end");
+	$node->safe_psql('postgres', "LOAD 'dupn'; ALTER SYSTEM RESET dupn.fail_point");
+	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
+	return $job;
+}
+
+sql('CREATE TABLE reading AS SELECT true AS reading');
+my $version = 1;
+foreach my $step (
+	# where, of what, rows of the new version then, is it the table's?
+	[ 'refresh: group written', 'users', 51, 0 ],
+	[ 'refresh: before flip', 'users', 500, 0 ],
+	[ 'refresh: after flip', 'users', 500, 1 ],
+	[ 'refresh: removed', 'users', 500, 1 ],
+	[ 'refresh: group written', 'items', 2048, 0 ],
+	[ 'refresh: after flip', 'items', 5000, 1 ])
+{
+	my ($point, $table, $written, $flipped) = @$step;
+	my $old = sql("SELECT dupn_refreshed_version('$table')");
+	sql("SET ROLE keeper; CALL dupn_run('killed', 'train', '{\"seed\": $version}')");
+	$version++;
+	my $job = crash_at($point, $table, options($table, ', "workers": 1'));
+
+	my $now = $flipped ? $version : $old;
+	is(seen($table), "$now|$now|$rows{$table}", "$point: one version is seen of all $table");
+	is(sql("SELECT count(*) FROM $table WHERE version = $version"), $written, "$point: what was written is there");
+	is(sql("SELECT dupn_wait($job)"), 'failed', "$point: the job has failed");
+	like(message($job), qr/the server (stopped|crashed)|its process (ended|has ended)/, "$point: and says so");
+
+	my $reader = start_reader($table);
+	my $message = refresh($table, '');
+	sql('UPDATE reading SET reading = false');
+	$reader->{run}->finish;
+	sql('UPDATE reading SET reading = true');
+	like($reader->{out}, qr/^WARNING:  read [1-9]\d* times/, "$point: readers see one version while it goes on");
+	like($message, qr/: @{[$rows{$table} - $written]} rows written/, "$point: the next one goes on");
+	is(seen($table), "$version|$version|$rows{$table}", "$point: to the end");
+	is(sql("SELECT count(*) FROM $table WHERE version <> $version"), 0, "$point: nothing is left");
+}
+
+# A night's refresh of the version that the table has.
+refresh('users', '');
+sql("INSERT INTO visits SELECT user_id, 1, clock_timestamp() FROM generate_series(5, 500, 5) user_id");
+sql("UPDATE users SET as_of = as_of - interval '1 day'");
+sql('DROP TABLE before; CREATE TABLE before AS SELECT user_id, xmin::text AS written FROM users');
+crash_at('refresh: group written', 'users', options('users', ', "workers": 1'));
+my $first = sql('SELECT count(*) FROM users v JOIN before b USING (user_id) WHERE v.xmin::text <> b.written');
+cmp_ok($first, '>', 30, 'a group of changed users is written');
+cmp_ok($first, '<', 100, 'but not all');
+is(seen('users'), "$version|$version|500", 'all are seen');
+like(refresh('users', ', "late": 0'),
+	qr/: @{[100 - $first]} rows written, \d+ a second, @{[400 + $first]} left as they were, 0 removed/, 'the next one writes the others');
+is(sql('SELECT count(*) FROM users v JOIN before b USING (user_id) WHERE v.xmin::text <> b.written AND user_id % 5 <> 0'), 0, 'and no more');
+
+# ---- throttled ----
+
+sql("SET ROLE keeper; CALL dupn_run('killed', 'train')");
+$job = sql("SET ROLE keeper; SELECT dupn_refresh('killed', 'users', '{\"rows_per_second\": 10}')");
+$node->poll_query_until($db, 'SELECT count(*) > 500 FROM shop.users') or die "job $job writes nothing: " . message($job);
+$begin = time;
+is(sql("SELECT dupn_cancel($job)"), 't', 'a refresh that sleeps is cancelled');
+is(sql("SELECT dupn_wait($job)"), 'cancelled', 'and stops');
+cmp_ok(time - $begin, '<', 1, 'within a second');
+sql("SET ROLE keeper; SELECT dupn_drop_model('killed'); DROP TABLE users, items CASCADE");
+
 # ---- what it needs is taken away ----
 
 $job = start_refresh('{"workers": 1, "as_of": "2030-01-03Z"}');
