@@ -309,6 +309,7 @@ refresh_run(Job *job)
 	if (!options.items && (index = missing_event_index(refresh.model)) != NULL)
 		job_note("each vector reads all events: %s", index);
 	job_commit();
+	fail_point("refresh: begun");
 	MemoryContextSwitchTo(job->context);
 
 	team = team_start(job, "refresh", options.workers, sizeof(RefreshShared), 0);
@@ -319,8 +320,10 @@ refresh_run(Job *job)
 		team_begin(team);
 
 	INSTR_TIME_SET_CURRENT(begun);
-	while (refresh_group(&refresh))
+	do
+	{
 		report(&refresh, begun, expected);
+	} while (refresh_group(&refresh));
 	MemoryContextSwitchTo(job->context);
 	if (team)
 	{

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * refresh.h
- *	  Stored vectors of all users, brought up to date
+ *	  Stored vectors of all users or items, brought up to date
  *
  *-------------------------------------------------------------------------
  */

@@ -32,7 +32,8 @@
  *	  night.c		on from a version by what came since, with night_look.c, night_rows.c,
  *					grow.c and memory_grow.c
  *	  estimate.c	dupn_estimate; with estimate_leak.c
- *	  refresh.c		stored vectors of all users, brought up to date
+ *	  refresh.c		stored vectors of all users or items, brought up to date
+ *	  refresh_group.c	one group of them after another
  *	  target.c		the user's table that holds them
  *
  *-------------------------------------------------------------------------

@@ -56,6 +56,9 @@ WITH size AS (
 		1000 / (pg_temp.f('rows.p50') + pg_temp.ms(vector)), 'bare SQL + sgemm', NULL FROM size
 	UNION ALL SELECT 33, '  two workers', pg_temp.f('refresh.2'), 'users/s',
 		2000 / (pg_temp.f('rows.p50') + pg_temp.ms(vector)), 'bare SQL + sgemm', '2,800 users/s' FROM size
+	UNION ALL SELECT 34, '  two workers, 2 % of the users have new events', pg_temp.f('refresh.changed'), 's',
+		.02 * 20000 / pg_temp.f('refresh.2'), '2 % of a full one', NULL
+	UNION ALL SELECT 35, '  a million items, two workers', pg_temp.f('refresh.items'), 'items/s', NULL, NULL, NULL
 	UNION ALL SELECT 40, 'training, batch 256, no server', pg_temp.f('training.1000000/256/1'), 'samples/s',
 		1000 / pg_temp.ms(3 * vector), 'sgemm', '600 samples/s' FROM size
 	UNION ALL SELECT 41, '  batch 1024', pg_temp.f('training.1000000/1024/1'), 'samples/s',

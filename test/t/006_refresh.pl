@@ -181,6 +181,7 @@ sql('CREATE TABLE reading AS SELECT true AS reading');
 my $version = 1;
 foreach my $step (
 	# where, of what, rows of the new version then, is it the table's?
+	[ 'refresh: begun', 'users', 0, 0 ],
 	[ 'refresh: group written', 'users', 51, 0 ],
 	[ 'refresh: before flip', 'users', 500, 0 ],
 	[ 'refresh: after flip', 'users', 500, 1 ],
