@@ -198,7 +198,7 @@ static const Option refresh_table[] = {
 	{"what", OPTION_FLAG, "whether vectors of all users or of all items are written", AT(items), false, .word = {"users", "items"}},
 	{"as_of", OPTION_TIME, "the moment they are computed for; without it the present, or that of a refresh that was interrupted", AT(as_of)},
 	{"changed", OPTION_BOOL, "whether only users with new events, or new items, are written where the table has the version already", AT(changed), false},
-	{"late", OPTION_INTERVAL, "how long after its time an event may arrive for \"changed\" to see it", AT(late), 3600, .max = 1e4},
+	{"lateness", OPTION_INTERVAL, "how long after its time an event may arrive for \"changed\" to see it; without it the model's, at least an hour", AT(lateness), -1, .max = 1e4},
 	{"max_age", OPTION_INTERVAL, "age from which a row is written anew even if nothing has changed, 0: none", AT(max_age), .max = 1e4},
 	{"keep_old", OPTION_BOOL, "whether rows of other versions stay", AT(keep_old), false},
 	{"rows_per_second", OPTION_INT, "rows that are written a second, at most, 0: no limit", AT(rows_per_second), 0, 0, INT_MAX},
@@ -658,8 +658,8 @@ task_options_parse(TaskOptions *options, nn_kind kind, Jsonb *jsonb)
 void
 refresh_options_parse(RefreshOptions *options, Jsonb *jsonb)
 {
-	static const char *const of_changed[] = {"late", "max_age"};
-	static const char *const of_users[] = {"as_of", "late"};
+	static const char *const of_changed[] = {"lateness", "max_age"};
+	static const char *const of_users[] = {"as_of", "lateness"};
 
 	memset(options, 0, sizeof(*options));
 	parse(refresh_table, lengthof(refresh_table), options, jsonb, NULL);

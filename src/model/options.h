@@ -184,7 +184,8 @@ typedef struct RefreshOptions
 	int			version;		/* 0: the published one */
 	TimestampTz as_of;			/* DT_NOEND: not given */
 	bool		changed;		/* false: also rows that nothing new is known for */
-	int64		late;			/* microseconds until an event is in its table, at most */
+	int64		lateness;		/* microseconds until an event is in its table, at most; -1: the
+								 * model's, at least an hour */
 	int64		max_age;		/* microseconds; 0: rows may be of any age */
 	bool		keep_old;		/* false: rows of other versions are deleted at the end */
 	int			rows_per_second;	/* 0: no limit */

@@ -279,7 +279,8 @@ share(RefreshShared *shared, const Refresh *refresh, const RefreshOptions *optio
 	shared->as_of = as_of;
 	shared->changed = options->changed;
 	shared->oldest = options->max_age > 0 ? as_of - options->max_age : DT_NOBEGIN;
-	shared->late = options->late;
+	shared->lateness = options->lateness >= 0 ? options->lateness :
+		Max(refresh->model->options.lateness, USECS_PER_HOUR);
 	shared->rows_per_second = options->rows_per_second;
 	strlcpy(shared->target, refresh->target->name, sizeof(shared->target));
 }

@@ -172,7 +172,7 @@ keep_stale(Session *session, void *argument)
 		bool		stale = TIMESTAMP_IS_NOBEGIN(as_of[i]);
 
 		if (!TIMESTAMP_NOT_FINITE(as_of[i]))
-			stale = newest[n_asked++] >= as_of[i] - shared->late;
+			stale = newest[n_asked++] >= as_of[i] - shared->lateness;
 		if (stale)
 			key[n++] = key[i];
 	}

@@ -37,7 +37,7 @@ typedef struct RefreshShared
 	TimestampTz as_of;
 	bool		changed;		/* rows as of `oldest` or later stay unless something is new */
 	TimestampTz oldest;
-	int64		late;
+	int64		lateness;
 	int			rows_per_second;	/* 0: no limit */
 	char		target[REFRESH_NAME_BYTES];
 

@@ -2,7 +2,7 @@
 -- which version readers of a view see, and how fast it may be.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(45);
+SELECT plan(46);
 
 CREATE SCHEMA changed;
 SET search_path = changed, public;
@@ -29,8 +29,8 @@ CREATE FUNCTION last_message() RETURNS text LANGUAGE sql AS 'SELECT message FROM
 -- ---- what is refused ----
 
 SELECT is(message($$SELECT dupn_refresh('changed', 'vectors', '{"max_age": "1 day"}')$$), '22023 option "max_age" needs "changed"', 'an age without "changed"');
-SELECT is(message($$SELECT dupn_refresh('changed', 'vectors', '{"late": 5, "changed": false}')$$), '22023 option "late" needs "changed"', 'lateness without "changed"');
-SELECT is(message($$SELECT dupn_refresh('changed', 'vectors', '{"changed": true, "late": "-1 hour"}')$$), '22023 option "late" must be between 0 and 10000 days', 'negative lateness');
+SELECT is(message($$SELECT dupn_refresh('changed', 'vectors', '{"lateness": 5, "changed": false}')$$), '22023 option "lateness" needs "changed"', 'lateness without "changed"');
+SELECT is(message($$SELECT dupn_refresh('changed', 'vectors', '{"changed": true, "lateness": "-1 hour"}')$$), '22023 option "lateness" must be between 0 and 10000 days', 'negative lateness');
 SELECT is(message($$SELECT dupn_refresh('changed', 'vectors', '{"rows_per_second": -1}')$$), '22023 option "rows_per_second" must be between 0 and 2147483647', 'a negative speed');
 SELECT is(message($$SELECT dupn_refresh('changed', 'vectors', '{"what": "shops"}')$$), '22023 option "what" must be "users" or "items"', 'vectors of something else');
 
@@ -79,11 +79,16 @@ SELECT cmp_ok((SELECT max(abs(a - b)) FROM vectors v, unnest(v.vector::real[], d
 	WHERE user_id = 9), '<', 1e-5::real, 'what is written is the vector');
 
 CALL note();
-CALL dupn_run('changed', 'refresh', '{"target": "vectors", "as_of": "2024-02-03 01:00", "changed": true, "late": "30 hours"}');
+CALL dupn_run('changed', 'refresh', '{"target": "vectors", "as_of": "2024-02-03 01:00", "changed": true, "lateness": "30 hours"}');
 SELECT is(written(), '{9,11,13,400}'::int[], 'more lateness, more users');
+CALL note();
+SELECT dupn_alter_model('changed', '{"lateness": "49 hours"}') IS NOT NULL AS altered \gset
+CALL dupn_run('changed', 'refresh', '{"target": "vectors", "as_of": "2024-02-03 02:00", "changed": true}');
+SELECT is(written(), '{7,9,11,12,400}'::int[], 'the model knows how late events may be');
+SELECT dupn_alter_model('changed', '{"lateness": null}') IS NOT NULL AS altered \gset
 
 CALL note();
-CALL dupn_run('changed', 'refresh', '{"target": "vectors", "as_of": "2024-03-01", "changed": true, "late": 0, "max_age": "27 days"}');
+CALL dupn_run('changed', 'refresh', '{"target": "vectors", "as_of": "2024-03-01", "changed": true, "lateness": 0, "max_age": "27 days"}');
 SELECT is((SELECT count(*) FROM vectors WHERE as_of = '2024-03-01'), 292::bigint, 'rows beyond an age are written anew');
 SELECT is((SELECT count(*) FROM vectors WHERE user_id = 9 AND as_of < '2024-03-01'), 1::bigint, 'younger ones are left');
 

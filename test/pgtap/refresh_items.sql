@@ -48,7 +48,7 @@ SELECT is(message($$SELECT dupn_refresh('shelf', 'vectors', '{"what": "items"}')
 SELECT dupn_add_task('shelf', 'next', 'next_item') IS NOT NULL AS declared \gset
 CALL dupn_run('shelf', 'train');
 SELECT is(message($$SELECT dupn_refresh('shelf', 'vectors', '{"what": "items", "as_of": "2024-01-01"}')$$), '22023 option "as_of" does not apply to items', 'a moment');
-SELECT is(message($$SELECT dupn_refresh('shelf', 'vectors', '{"what": "items", "changed": true, "late": "1 hour"}')$$), '22023 option "late" does not apply to items', 'lateness');
+SELECT is(message($$SELECT dupn_refresh('shelf', 'vectors', '{"what": "items", "changed": true, "lateness": "1 hour"}')$$), '22023 option "lateness" does not apply to items', 'lateness');
 SELECT is(message($$SELECT dupn_refresh('shelf', 'vectors')$$), '42703 table shelf.vectors has no column "user_id"', 'a table of items for users');
 CREATE TABLE wrong (item_id bigint, version int, vector dupn_vector, as_of timestamptz, PRIMARY KEY (item_id, version));
 SELECT is(message($$SELECT dupn_refresh('shelf', 'wrong', '{"what": "items"}')$$), '42804 column "item_id" of table shelf.wrong has type bigint, not integer', 'items of another type than the catalog''s');

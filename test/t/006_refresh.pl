@@ -222,7 +222,7 @@ my $first = sql('SELECT count(*) FROM users v JOIN before b USING (user_id) WHER
 cmp_ok($first, '>', 30, 'a group of changed users is written');
 cmp_ok($first, '<', 100, 'but not all');
 is(seen('users'), "$version|$version|500", 'all are seen');
-like(refresh('users', ', "late": 0'),
+like(refresh('users', ', "lateness": 0'),
 	qr/: @{[100 - $first]} rows written, \d+ a second, @{[400 + $first]} left as they were, 0 removed/, 'the next one writes the others');
 is(sql('SELECT count(*) FROM users v JOIN before b USING (user_id) WHERE v.xmin::text <> b.written AND user_id % 5 <> 0'), 0, 'and no more');
 
