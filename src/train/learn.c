@@ -308,7 +308,7 @@ learn_split(Build *build)
 	int64		before = 0;
 	int64		after = 0;
 
-	if (build->events->n == 0)
+	if (build->events->n == 0 && data->since == DT_NOBEGIN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("relation %s has no events to learn from", data->model->relations.events),

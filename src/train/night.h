@@ -37,6 +37,12 @@ extern void finetune_run(Job *job);
 extern void night_look(Night *night, const Model *model, const char *known);
 
 /*
+ * Until when rows are trained on, of those after a moment: the newest, less
+ * "lateness"; DT_NOBEGIN: there is none.  Inside job_begin.
+ */
+extern TimestampTz night_end(const Model *model, TimestampTz since);
+
+/*
  * Rows of the events and of tasks' samples of the days before a moment, as JSON
  * {relation: rows}.  Inside job_begin.
  */

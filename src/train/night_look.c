@@ -206,6 +206,31 @@ known_rows(const char *known, const Timed *timed)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
 }
 
+/* Dates: one day's rows have one time, and some of the last day's are still to come. */
+static TimestampTz
+find_end(const FeatureSet *set, const Model *model, const Timed *timed, int n, TimestampTz since)
+{
+	TimestampTz end = DT_NOBEGIN;
+	bool		dates = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		end = Max(end, newest(set, &timed[i], since));
+		dates |= timed[i].type == DATEOID;
+		job_check();
+	}
+	return end == DT_NOBEGIN ? end : end - Max(model->options.lateness, dates ? 1 : 0);
+}
+
+TimestampTz
+night_end(const Model *model, TimestampTz since)
+{
+	Timed		timed[NN_MAX_TASKS + 1];
+	int			n = find_relations(model, timed);
+
+	return find_end(model_features(model, CurrentMemoryContext), model, timed, n, since);
+}
+
 void
 night_look(Night *night, const Model *model, const char *known)
 {
@@ -213,21 +238,9 @@ night_look(Night *night, const Model *model, const char *known)
 	Timed		timed[NN_MAX_TASKS + 1];
 	int			n = find_relations(model, timed);
 	TimestampTz since = night->range.since;
-	TimestampTz until = DT_NOBEGIN;
-	bool		dates = false;
+	TimestampTz until = find_end(set, model, timed, n, since);
 	StringInfoData json;
 
-	for (int i = 0; i < n; i++)
-	{
-		until = Max(until, newest(set, &timed[i], since));
-		dates |= timed[i].type == DATEOID;
-		job_check();
-	}
-	if (until == DT_NOBEGIN)
-		return;
-
-	/* the rows of a day of which some are still to come have one time */
-	until -= Max(model->options.lateness, dates ? 1 : 0);
 	night->range.until = until;
 	if (until <= since)
 		return;

@@ -413,7 +413,7 @@ encode_samples(Build *build, int t)
 	if (unsettled > 0)
 		job_note("task \"%s\": " INT64_FORMAT " samples are younger than \"matures\" at the last event and were left out",
 				 task->name, unsettled);
-	if (data->rows[t].n == 0)
+	if (data->rows[t].n == 0 && data->since == DT_NOBEGIN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("relation %s has no samples for task \"%s\"", task->samples, task->name),
@@ -466,7 +466,7 @@ encode_positives(Build *build, int t)
 			}
 		}
 	}
-	if (data->rows[t].n == 0)
+	if (data->rows[t].n == 0 && data->since == DT_NOBEGIN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("task \"%s\" has no samples: no event with an item fits its \"where\"",

@@ -122,6 +122,10 @@ transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext ho
 	if (own.mode == TRAIN_FINETUNE && !jsonb_object_has(others, "epochs"))
 		model->options.epochs = Max(model->options.epochs / FINETUNE_EPOCHS, 1);
 
+	/* where nights begin */
+	if (hold && model->options.lateness > 0)
+		transfer->range.until = night_end(model, DT_NOBEGIN);
+
 	/* it lacks what others ask for */
 	if (own.mode == TRAIN_ALONE && !jsonb_object_has(others, "publish"))
 		model->options.publish = false;
