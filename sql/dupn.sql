@@ -375,6 +375,10 @@ CREATE FUNCTION dupn_lift(model text, exposures regclass, metrics name[] DEFAULT
 COMMENT ON FUNCTION dupn_lift(text, regclass, name[], name, name, name, timestamptz, timestamptz, text)
 	IS 'what an experiment did to outcomes in a table of exposures, per user and per exposure: both arms, the relative lift with its 95 % interval by user, and whether the arms have as many users as they should';
 
+CREATE FUNCTION dupn_pin(model text, version int, pinned boolean DEFAULT true) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION dupn_pin(text, int, boolean) IS 'keep a version whatever its number and age, or no longer';
+
 CREATE FUNCTION dupn_export(model text DEFAULT NULL, version int DEFAULT NULL) RETURNS bytea
 	LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION dupn_export(text, int) IS 'a version as a safetensors file: its weights, and how rows become what they are for';

@@ -371,11 +371,16 @@ typedef struct ImagePiece
  * that size, each committed in its own transaction, and fill in bytes, parts and
  * fingerprint of its _dupn.version row.  For jobs: manages transactions.  check
  * is called between the parts, with and without a transaction.
+ *
+ * parent: the version that this one differs little from, or NULL.  Only what is
+ * new is stored then, see delta.c, unless that is more than half of the whole,
+ * or the version's option "rebase" allows no further link in the chain.  What is
+ * read back is the whole in any case.
  */
-extern void image_store(int32 model_id, int32 version, const char *metadata,
-						ImagePiece *pieces, int n, void (*check) (void));
+extern void image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n,
+						const ModelImage *parent, void (*check) (void));
 
-/* The same within the caller's transaction. */
+/* The whole of it within the caller's transaction. */
 extern void image_insert(int32 model_id, int32 version, const char *metadata,
 						 ImagePiece *pieces, int n, void (*check) (void));
 
@@ -426,6 +431,26 @@ extern char *image_metadata(const char *config, const char *features);
  */
 extern int	task_candidate(const Model *model, const FeatureSet *set, const ModelTask *task,
 						   int candidate[NN_MAX_FEATURES]);
+
+/* ---------------- optimizer_state.c: what an optimizer remembers ---------------- */
+
+/*
+ * Store m, v and the number of steps for a version in state "building", as a
+ * difference to those of `parent` (0: none) where these are kept.  For jobs:
+ * manages transactions, as image_store does.  A layout of too many tensors is
+ * not stored.
+ */
+extern void optimizer_store(int32 model_id, int32 version, int32 parent, const nn_layout *layout,
+							const nn_optimizer *optimizer, void (*check) (void));
+
+/*
+ * Fill in the same from what is kept for a version; rows that tables of the
+ * layout have beyond those kept stay as they are.  False, and nothing is changed:
+ * nothing is kept, or it does not fit the layout or the kind of optimizer.  For
+ * jobs: a transaction of its own.  Errors: data_corrupted.
+ */
+extern bool optimizer_load(int32 model_id, int32 version, const nn_layout *layout,
+						   nn_optimizer *optimizer, void (*check) (void));
 
 /* ---------------- version.c: the life of a version ---------------- */
 

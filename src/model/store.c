@@ -187,7 +187,7 @@ store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, i
 
 void
 image_store(int32 model_id, int32 version, const char *metadata, ImagePiece *pieces, int n,
-			void (*check) (void))
+			const ModelImage *parent, void (*check) (void))
 {
 	store(model_id, version, metadata, pieces, n, check, true);
 }

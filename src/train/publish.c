@@ -293,7 +293,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 							 trainer->steps->workers, model->options_json,
 							 train_mode_name[trainer->transfer->mode],
 							 trainer->data->base ? trainer->data->base->version : 0);
-	image_store(model->id, version, metadata, pieces.piece, pieces.n, job_check);
+	image_store(model->id, version, metadata, pieces.piece, pieces.n, data->base, job_check);
 
 	/* the mapped copy is there before anybody asks for it */
 	job_begin();
