@@ -87,9 +87,11 @@ CREATE INDEX job_state_idx ON _dupn.job (state, job_id);
 CREATE TABLE _dupn.version (
 	model_id		int NOT NULL REFERENCES _dupn.model ON DELETE CASCADE,
 	version			int NOT NULL,
-	state			text NOT NULL,	-- building, ready
+	state			text NOT NULL,	-- building, ready; dropped: only bytes that other versions need
 	fingerprint		bigint,
 	bytes			bigint,
+	stored_bytes	bigint,			-- in the parts: all of them, or of the difference
+	delta_of		int,			-- the version to which it is stored as a difference, NULL: it is whole
 	parts			int,
 	checksum		int,			-- CRC-32C of the bytes and the fingerprint
 	parameters		bigint,
@@ -109,6 +111,7 @@ CREATE TABLE _dupn.version (
 	since			timestamptz,	-- rows after it were trained on, NULL: all
 	nights			int NOT NULL DEFAULT 0,	-- since the last full training
 	recent			jsonb,			-- rows of the days before trained_until, by relation: tells those that come late
+	pinned			boolean NOT NULL DEFAULT false,
 	created_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	PRIMARY KEY (model_id, version)
 );
@@ -124,7 +127,31 @@ CREATE TABLE _dupn.weight (
 );
 -- floats do not compress; CREATE TABLE takes STORAGE only from 16 on
 ALTER TABLE _dupn.weight ALTER COLUMN data SET STORAGE EXTERNAL;
-COMMENT ON TABLE _dupn.weight IS 'the bytes of versions: safetensors files in parts of 4 MB';
+COMMENT ON TABLE _dupn.weight IS 'the bytes of versions, safetensors files or differences to those of other versions, in parts of 4 MB';
+
+CREATE TABLE _dupn.optimizer (
+	model_id		int NOT NULL,
+	version			int NOT NULL,
+	bytes			bigint,
+	stored_bytes	bigint,
+	delta_of		int,			-- as in _dupn.version
+	parts			int,
+	checksum		int,			-- NULL: not complete
+	PRIMARY KEY (model_id, version),
+	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE
+);
+COMMENT ON TABLE _dupn.optimizer IS 'what the optimizer remembers of the training of the newest version, and what that is a difference to';
+
+CREATE TABLE _dupn.optimizer_part (
+	model_id	int NOT NULL,
+	version		int NOT NULL,
+	part		int NOT NULL,
+	data		bytea NOT NULL,
+	PRIMARY KEY (model_id, version, part),
+	FOREIGN KEY (model_id, version) REFERENCES _dupn.optimizer ON DELETE CASCADE
+);
+ALTER TABLE _dupn.optimizer_part ALTER COLUMN data SET STORAGE EXTERNAL;
+COMMENT ON TABLE _dupn.optimizer_part IS 'the bytes of _dupn.optimizer, stored as those of versions are';
 
 CREATE TABLE _dupn.metric (
 	model_id		int NOT NULL,
@@ -214,6 +241,8 @@ SELECT pg_catalog.pg_extension_config_dump('_dupn.job', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.job_job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.version', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.weight', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.optimizer', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.optimizer_part', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.metric', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation_metric', '');
@@ -658,10 +687,14 @@ COMMENT ON VIEW dupn_features IS 'how each column of a model is read';
 CREATE VIEW dupn_versions WITH (security_barrier) AS
 SELECT m.name AS model, v.version, v.state, v.version IS NOT DISTINCT FROM m.published AS published,
 	v.created_at, v.since, v.cut, v.trained_until, v.events, v.users, v.items, v.parameters, v.bytes,
+	v.stored_bytes, v.delta_of, v.pinned,
+	(SELECT o.stored_bytes FROM _dupn.optimizer o WHERE o.model_id OPERATOR(pg_catalog.=) v.model_id
+		AND o.version OPERATOR(pg_catalog.=) v.version) AS optimizer_bytes,
 	v.mode, v.parent, v.nights, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
 FROM _dupn.version v JOIN _dupn.model m USING (model_id)
-WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves';
+WHERE v.state OPERATOR(pg_catalog.<>) 'dropped'
+	AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves; stored_bytes of the bytes they have, where a version is stored as its difference to another one, delta_of';
 
 CREATE VIEW dupn_shares WITH (security_barrier) AS
 SELECT m.name AS model, s.experiment, s.version, s.share, s.ended_at IS NULL AS running,

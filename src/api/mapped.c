@@ -50,7 +50,7 @@ seen_versions(bool all, int *n)
 	owner_begin(&guard);
 	if (SPI_execute("SELECT m.name, v.version, v.fingerprint, m.owner FROM _dupn.version v"
 					" JOIN _dupn.model m ON m.model_id OPERATOR(pg_catalog.=) v.model_id"
-					" WHERE v.fingerprint IS NOT NULL ORDER BY m.name, v.version", true, 0) != SPI_OK_SELECT)
+					" WHERE v.fingerprint IS NOT NULL AND v.state OPERATOR(pg_catalog.<>) 'dropped' ORDER BY m.name, v.version", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the rows of versions");
 	seen = MemoryContextAlloc(context, sizeof(Seen) * Max(SPI_processed, 1));
 	*n = 0;

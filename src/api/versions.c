@@ -1,18 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * versions.c
- *	  dupn_publish, dupn_rollback, dupn_drop_version
+ *	  dupn_publish, dupn_rollback, dupn_drop_version, dupn_pin
  *
  *-------------------------------------------------------------------------
  */
 #include "api/served.h"
 
 #include "catalog/pg_type.h"
+#include "fail.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(dupn_publish);
 PG_FUNCTION_INFO_V1(dupn_rollback);
 PG_FUNCTION_INFO_V1(dupn_drop_version);
+PG_FUNCTION_INFO_V1(dupn_pin);
 
 static int32
 named_version(FunctionCallInfo fcinfo)
@@ -55,25 +57,33 @@ dupn_rollback(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(DatumGetInt32(previous));
 }
 
+static void no_version(const Model *model, int32 version) pg_attribute_noreturn();
+
+static void
+no_version(const Model *model, int32 version)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("model \"%s\" has no version %d", model->name, version),
+			 errhint("The view dupn_versions lists its versions.")));
+}
+
 PGDLLEXPORT Datum
 dupn_drop_version(PG_FUNCTION_ARGS)
 {
 	int32		version = named_version(fcinfo);
 	Model	   *model = owned_model(fcinfo);
-	Oid			types[] = {INT4OID, INT4OID};
-	Datum		values[] = {Int32GetDatum(model->id), Int32GetDatum(version)};
-	Datum		row[2];
-	bool		isnull[2];
+	Datum		row[3];
+	bool		isnull[3];
 
 	/* the model's row stays locked, so that nobody publishes meanwhile */
-	if (state_execute("SELECT m.published OPERATOR(pg_catalog.=) $2, v.state FROM _dupn.model m, _dupn.version v"
-					  " WHERE m.model_id OPERATOR(pg_catalog.=) $1 AND v.model_id OPERATOR(pg_catalog.=) $1"
-					  " AND v.version OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE OF m",
-					  2, types, values, NULL, row, isnull) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" has no version %d", model->name, version),
-				 errhint("The view dupn_versions lists its versions.")));
+	(void) version_lock_model(model->id);
+	if (state_read("SELECT m.published OPERATOR(pg_catalog.=) $2, v.state, v.pinned FROM _dupn.model m, _dupn.version v"
+				   " WHERE m.model_id OPERATOR(pg_catalog.=) $1 AND v.model_id OPERATOR(pg_catalog.=) $1"
+				   " AND v.version OPERATOR(pg_catalog.=) $2 AND v.state OPERATOR(pg_catalog.<>) 'dropped'",
+				   2, (Oid[]) {INT4OID, INT4OID},
+				   (Datum[]) {Int32GetDatum(model->id), Int32GetDatum(version)}, NULL, row, isnull) == 0)
+		no_version(model, version);
 	if (!isnull[0] && DatumGetBool(row[0]))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -89,13 +99,36 @@ dupn_drop_version(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("version %d of model \"%s\" is being built", version, model->name),
 				 errhint("Cancel its job with dupn_cancel; what it left goes by itself.")));
+	if (DatumGetBool(row[2]))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("version %d of model \"%s\" is pinned", version, model->name),
+				 errhint("Let it go first: SELECT dupn_pin(%s, %d, false).", quote_literal_cstr(model->name), version)));
 
-	state_execute("UPDATE _dupn.model SET previous = NULL"
-				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND previous OPERATOR(pg_catalog.=) $2",
-				  2, types, values, NULL, NULL, NULL);
-	version_drop_files(model->id, version);
-	state_execute("DELETE FROM _dupn.version"
-				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
-				  2, types, values, NULL, NULL, NULL);
+	version_drop(model->id, version);
+	fail_point("drop: marked");
+	versions_free(model->id);
+	fail_point("drop: done");
+	PG_RETURN_VOID();
+}
+
+/* (model, version, pinned) */
+PGDLLEXPORT Datum
+dupn_pin(PG_FUNCTION_ARGS)
+{
+	int32		version = named_version(fcinfo);
+	Model	   *model = owned_model(fcinfo);
+
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("pinned must not be null")));
+	(void) version_lock_model(model->id);
+	if (state_execute("UPDATE _dupn.version SET pinned = $3 WHERE model_id OPERATOR(pg_catalog.=) $1"
+					  " AND version OPERATOR(pg_catalog.=) $2 AND state OPERATOR(pg_catalog.=) 'ready'",
+					  3, (Oid[]) {INT4OID, INT4OID, BOOLOID},
+					  (Datum[]) {Int32GetDatum(model->id), Int32GetDatum(version), PG_GETARG_DATUM(2)},
+					  NULL, NULL, NULL) == 0)
+		no_version(model, version);
 	PG_RETURN_VOID();
 }

@@ -31,9 +31,11 @@ typedef struct VersionRow
 	int32		model_id;
 	int32		version;
 	int64		fingerprint;
-	int64		bytes;
+	int64		bytes;			/* of the whole file */
+	int64		stored_bytes;	/* in its parts, fewer where it is a difference */
 	int32		parts;
 	int32		checksum;
+	int32		delta_of;		/* to this version; 0: it is stored whole */
 	const char *what;			/* "version 3 of model "shop"", for messages */
 } VersionRow;
 

@@ -5,7 +5,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "model/image.h"
+#include "model/content.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -13,8 +13,6 @@
 #include <sys/mman.h>
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -22,6 +20,9 @@
 
 /* Images of other transactions are forgotten beyond this many ... */
 #define CACHED_IMAGES	16
+
+/* Bytes that are copied to a file at a time. */
+#define COPY_BYTES		((size_t) 512 << 10)
 
 /* ... and after this long, so that old versions' files do not stay for ever. */
 #define IDLE_SECONDS	600
@@ -36,58 +37,25 @@ typedef struct Maker
 	void		(*check) (void);	/* called between the parts, or NULL */
 } Maker;
 
-/* Copy the parts of _dupn.weight; they must be what the row says. */
+/* Copy the version's bytes; they must be what the row says. */
 static void
-write_parts(MappedWriter *writer, const Maker *maker)
+write_bytes(MappedWriter *writer, const Maker *maker)
 {
 	const VersionRow *row = maker->row;
-	Oid			types[] = {INT4OID, INT4OID, INT4OID};
-	int64		bytes = 0;
-	pg_crc32c	crc;
-	OwnerGuard	guard;
-	SPIPlanPtr	plan;
+	ContentReader *reader = content_open(CONTENT_WEIGHTS, row, maker->check);
+	char	   *buffer = palloc(COPY_BYTES);
 
-	INIT_CRC32C(crc);
-	owner_begin(&guard);
-	plan = SPI_prepare("SELECT data FROM _dupn.weight WHERE model_id OPERATOR(pg_catalog.=) $1"
-					   " AND version OPERATOR(pg_catalog.=) $2 AND part OPERATOR(pg_catalog.=) $3",
-					   3, types);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare the query of weights");
-	for (int part = 0; part < row->parts; part++)
+	for (int64 at = 0; at < row->bytes;)
 	{
-		Datum		values[] = {Int32GetDatum(row->model_id), Int32GetDatum(row->version),
-		Int32GetDatum(part)};
-		Datum		stored;
-		bytea	   *data;
-		bool		isnull;
+		size_t		some = Min(row->bytes - at, (int64) COPY_BYTES);
 
-		CHECK_FOR_INTERRUPTS();
-		if (maker->check)
-			maker->check();
-		if (SPI_execute_plan(plan, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("%s is damaged", row->what),
-					 errdetail("Part %d of its %d parts is missing.", part, row->parts)));
-		stored = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		data = DatumGetByteaPP(stored);
-		bytes += VARSIZE_ANY_EXHDR(data);
-		if (bytes > row->bytes)
-			break;
-		COMP_CRC32C(crc, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data));
-		mapped_write(writer, VARDATA_ANY(data), VARSIZE_ANY_EXHDR(data));
-		if ((Pointer) data != DatumGetPointer(stored))
-			pfree(data);
-		SPI_freetuptable(SPI_tuptable);
+		content_read(reader, buffer, some);
+		mapped_write(writer, buffer, some);
+		at += some;
 	}
-	owner_end(&guard);
-	if (bytes != row->bytes || checksum_end(crc, row->fingerprint) != row->checksum)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("%s is damaged", row->what),
-				 errdetail("The bytes stored are not those its checksum was taken of."),
-				 errhint("Publish another version with dupn_publish, or train again.")));
+	content_verify(reader);
+	content_close(reader);
+	pfree(buffer);
 }
 
 static size_t
@@ -109,7 +77,7 @@ make_weights(MappedWriter *writer, void *argument)
 	void	   *prepared;
 
 	MemoryContextSwitchTo(context);
-	write_parts(writer, maker);
+	write_bytes(writer, maker);
 	mapped_align(writer);
 	image = image_open(mapped_written(writer), row->bytes, row->what, context);
 	size = nn_prepared_size(&image->config, &image->layout);
@@ -253,8 +221,6 @@ read_version(VersionRow *row, const char *model_name, int32 model_id, int32 vers
 	bool		ready = false;
 	bool		found;
 
-	row->model_id = model_id;
-	row->version = version;
 	row->what = psprintf("version %d of model \"%s\"", version, model_name);
 
 	state_key(&keys[0], 1, model_id);
@@ -264,16 +230,14 @@ read_version(VersionRow *row, const char *model_name, int32 model_id, int32 vers
 	found = tuple != NULL;
 	if (found)
 	{
-		TupleDesc	tupdesc = RelationGetDescr(scan.relation);
-		bool		isnull[5];
-		char	   *state = TextDatumGetCString(state_column(tuple, tupdesc, "state", &isnull[0]));
+		bool		complete = content_row(row, CONTENT_WEIGHTS, tuple, RelationGetDescr(scan.relation));
+		bool		isnull;
+		char	   *state = TextDatumGetCString(state_column(tuple, RelationGetDescr(scan.relation), "state", &isnull));
 
-		row->fingerprint = DatumGetInt64(state_column(tuple, tupdesc, "fingerprint", &isnull[1]));
-		row->bytes = DatumGetInt64(state_column(tuple, tupdesc, "bytes", &isnull[2]));
-		row->parts = DatumGetInt32(state_column(tuple, tupdesc, "parts", &isnull[3]));
-		row->checksum = DatumGetInt32(state_column(tuple, tupdesc, "checksum", &isnull[4]));
-		ready = (building || strcmp(state, "ready") == 0) && !isnull[1] && !isnull[2] && !isnull[3] &&
-			!isnull[4];
+		row->model_id = model_id;
+		row->version = version;
+		ready = (building || strcmp(state, "ready") == 0) && complete;
+		found = strcmp(state, "dropped") != 0;
 	}
 	state_end(&scan);
 

@@ -550,7 +550,8 @@ mapped_sweep(void)
 		if (!file->finished)
 			needed = is_new(file) || mapped_in_use(file);
 		else if (file->database == MyDatabaseId)
-			needed = state_read("SELECT 1 FROM _dupn.version WHERE fingerprint OPERATOR(pg_catalog.=) $1",
+			needed = state_read("SELECT 1 FROM _dupn.version WHERE fingerprint OPERATOR(pg_catalog.=) $1"
+								" AND state OPERATOR(pg_catalog.<>) 'dropped'",
 								1, (Oid[]) {INT8OID}, (Datum[]) {Int64GetDatum(file->fingerprint)},
 								NULL, NULL, NULL) > 0;
 		else

@@ -227,7 +227,8 @@ extern void task_check(const Model *model, const FeatureSet *set, const ModelTas
  * nn_layout order, then vocabularies, bands, the catalogue and statistics, with
  * metadata "config" (nn_config_parse) and "features" (the FeatureSet, names of
  * classes, relations and columns as they were).  It is stored as rows of
- * _dupn.weight and mapped from a file in the temporary-files folder.
+ * _dupn.weight, whole or as a difference to another version, and mapped from a
+ * file in the temporary-files folder.
  *
  * Tensors beside the parameters:
  *	vocabulary.<group>.<f>.keys I64 [capacity], .ids I32 [capacity]
@@ -452,6 +453,13 @@ extern void optimizer_store(int32 model_id, int32 version, int32 parent, const n
 extern bool optimizer_load(int32 model_id, int32 version, const nn_layout *layout,
 						   nn_optimizer *optimizer, void (*check) (void));
 
+/*
+ * Let go what is kept for versions other than the newest and the one that
+ * serves, and is not needed to read those back.  Inside a transaction, the
+ * model's row locked; the bytes go with versions_sweep.
+ */
+extern void optimizer_keep_newest(int32 model_id);
+
 /* ---------------- version.c: the life of a version ---------------- */
 
 typedef struct VersionFacts
@@ -487,6 +495,30 @@ extern int32 version_import(int32 model_id, Jsonb *options);
  * model's row is locked until it ends.
  */
 extern void version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool publish);
+
+/* ---------------- retention.c: versions that go ---------------- */
+
+/*
+ * Drop a version, ready and not serving: nobody sees it any more, its files go
+ * with the commit, its metrics at once, its bytes with versions_free or
+ * versions_sweep when no other version needs them.  The model's row is locked.
+ */
+extern void version_drop(int32 model_id, int32 version);
+
+/* Delete what was dropped of a model and is not needed; in the transaction. */
+extern void versions_free(int32 model_id);
+
+/*
+ * Drop what a model's "keep_versions" and "keep_days" no longer keep and nothing
+ * needs: a list of them, NULL: none.  Inside a transaction.
+ */
+extern char *versions_retire(const Model *model);
+
+/*
+ * Delete the bytes of dropped versions that are not needed, and versions that no
+ * living job builds.  For jobs: in short transactions of its own.
+ */
+extern void versions_sweep(void (*check) (void));
 
 /* Let a version's files, or all of a model's (0), go when the transaction that
  * is about to drop it commits. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * version.c
- *	  The life of a version: building, ready, serving
+ *	  The life of a version: building, ready, serving; its end is in retention.c
  *
  * Whoever changes which version serves, or drops one, locks the model's row
  * first, so that the version that serves is always there and ready.
@@ -124,6 +124,7 @@ version_drop_files(int32 model_id, int32 version)
 
 	owner_begin(&guard);
 	if (SPI_execute_with_args("SELECT fingerprint, bytes FROM _dupn.version WHERE fingerprint IS NOT NULL"
+							  " AND state OPERATOR(pg_catalog.<>) 'dropped'"
 							  " GROUP BY fingerprint, bytes HAVING pg_catalog.bool_and(model_id OPERATOR(pg_catalog.=) $1"
 							  " AND ($2 OPERATOR(pg_catalog.=) 0 OR version OPERATOR(pg_catalog.=) $2))",
 							  2, (Oid[]) {INT4OID, INT4OID},
@@ -153,7 +154,8 @@ version_check_ready(const char *model_name, int32 model_id, int32 version)
 
 	/* by a statement of its own: the one that waited would see an older row */
 	if (state_read("SELECT state FROM _dupn.version"
-				   " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+				   " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2"
+				   " AND state OPERATOR(pg_catalog.<>) 'dropped'",
 				   2, types, values, NULL, &state, &isnull) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

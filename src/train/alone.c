@@ -73,7 +73,7 @@ train_alone(const Trainer *together, int t, double begin, double end, const Judg
 			own[k].n = 0;
 	}
 	served_evaluate(alone, SPLIT_REPORT, own, ratio);
-	steps_end(alone->steps);
+	steps_end(alone->steps, false);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "fail.h"
 #include "lib/stringinfo.h"
 #include "train/report.h"
 #include "utils/builtins.h"
@@ -261,6 +262,13 @@ trained_until(const Trainer *trainer)
 	return Max(latest, trainer->seen);
 }
 
+/* A frozen network's optimizer knows nothing of most of it. */
+bool
+keeps_optimizer(const Trainer *trainer)
+{
+	return trainer->model->options.keep_optimizer && trainer->transfer->mode != TRAIN_HEAD;
+}
+
 void
 publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 {
@@ -268,6 +276,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	const Dataset *data = trainer->data;
 	Pieces		pieces = {.piece = palloc_extended(sizeof(ImagePiece) * NN_MAX_TENSORS, MCXT_ALLOC_HUGE)};
 	char	   *metadata;
+	char	   *retired;
 	int32		version;
 	const Night *night = trainer->transfer->night;
 	VersionFacts facts = {
@@ -295,6 +304,10 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 							 trainer->data->base ? trainer->data->base->version : 0);
 	image_store(model->id, version, metadata, pieces.piece, pieces.n, data->base, job_check);
 
+	if (keeps_optimizer(trainer))
+		optimizer_store(model->id, version, data->base ? data->base->version : 0, trainer->layout,
+						&trainer->steps->optimizer, job_check);
+
 	/* the mapped copy is there before anybody asks for it */
 	job_begin();
 	image_prewarm(model->id, version, job_check);
@@ -306,5 +319,16 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	transfer_metrics(trainer, version);
 	version_finish(model->id, version, &facts, model->options.publish);
 	job_commit();
+	fail_point("publish: ready");
+
+	/* what it takes the place of */
+	job_begin();
+	retired = versions_retire(model);
+	if (retired)
+		job_note("dropped versions that \"keep_versions\" and \"keep_days\" no longer keep: %s", retired);
+	(void) version_lock_model(model->id);
+	optimizer_keep_newest(model->id);
+	job_commit();
+	fail_point("publish: retired");
 	say_what_came(trainer, version, metrics);
 }

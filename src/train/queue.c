@@ -25,7 +25,6 @@
 
 #define KEEP		1000		/* jobs, and evaluations, that have ended */
 #define WAIT_MS		5000		/* longer than a deadlock_timeout */
-#define SWEEP_PARTS 16			/* of 4 MB a transaction */
 
 /* A job that nobody starts: how long to give a new process, and how often. */
 #define START_MS	2000
@@ -107,11 +106,6 @@ job_bury(Oid extension, int64 job_id, bool wanted)
 #define UNFINISHED \
 	" state OPERATOR(pg_catalog.=) ANY ('{queued,running}'::pg_catalog.text[])"
 
-/* Versions that no living job builds. */
-#define ORPHANS \
-	" v.state OPERATOR(pg_catalog.=) 'building' AND NOT EXISTS (SELECT FROM _dupn.job j" \
-	" WHERE j.job_id OPERATOR(pg_catalog.=) v.job_id AND j.state OPERATOR(pg_catalog.=) 'running')"
-
 void
 job_sweep(Oid extension)
 {
@@ -144,21 +138,7 @@ job_sweep(Oid extension)
 		CommitTransactionCommand();
 	} while (found > 0);
 
-	do
-	{
-		job_check();
-		StartTransactionCommand();
-		found = state_execute("DELETE FROM _dupn.weight WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
-							  "SELECT w.ctid FROM _dupn.version v JOIN _dupn.weight w"
-							  " ON w.model_id OPERATOR(pg_catalog.=) v.model_id AND w.version OPERATOR(pg_catalog.=) v.version"
-							  " WHERE" ORPHANS " LIMIT $1))",
-							  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(SWEEP_PARTS)}, NULL, NULL, NULL);
-		CommitTransactionCommand();
-	} while (found > 0);
-
-	StartTransactionCommand();
-	state_execute("DELETE FROM _dupn.version v WHERE" ORPHANS, 0, NULL, NULL, NULL, NULL, NULL);
-	CommitTransactionCommand();
+	versions_sweep(job_check);
 
 	StartTransactionCommand();
 	values[0] = Int32GetDatum(dupn_job_history);

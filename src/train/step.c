@@ -502,17 +502,30 @@ steps_freeze(Steps *steps, int table, const int32 *row, int64 n)
 			nn_grad_freeze(steps->layout, &steps->grad[k], table, row[i]);
 }
 
-void
-steps_end(Steps *steps)
+/* A copy that outlives the team; NULL stays NULL. */
+static float *
+take_along(const Steps *steps, const float *shared)
 {
-	float	   *param;
+	float	   *own;
 
+	if (shared == NULL)
+		return NULL;
+	if (steps->reserve)
+		steps->reserve(steps->reserve_arg, param_size(steps->layout));
+	own = MemoryContextAllocHuge(steps->context, param_size(steps->layout));
+	memcpy(own, shared, sizeof(float) * steps->layout->floats);
+	return own;
+}
+
+void
+steps_end(Steps *steps, bool optimizer)
+{
 	Assert(!steps->pending);
 	if (steps->team == NULL)
 		return;
-	param = MemoryContextAllocHuge(steps->context, param_size(steps->layout));
-	memcpy(param, steps->param, sizeof(float) * steps->layout->floats);
-	steps->param = param;
+	steps->param = take_along(steps, steps->param);
+	steps->optimizer.m = take_along(steps, optimizer ? steps->optimizer.m : NULL);
+	steps->optimizer.v = take_along(steps, optimizer ? steps->optimizer.v : NULL);
 	give_order(steps, ORDER_END, NULL, 0);
 	begin_round(steps);
 	team_end(steps->team);

@@ -83,8 +83,9 @@ extern void steps_forward(Steps *steps, const nn_batch *batch, nn_acts *acts, St
 /* Rows of a table that no step of any process moves from now on. */
 extern void steps_freeze(Steps *steps, int table, const int32 *row, int64 n);
 
-/* No more steps: the team goes, the parameters stay. */
-extern void steps_end(Steps *steps);
+/* No more steps: the team goes, the parameters stay, and if asked what the
+ * optimizer remembers. */
+extern void steps_end(Steps *steps, bool optimizer);
 
 /* team.c: the role of members */
 extern void steps_member(Team *team, const Job *job);

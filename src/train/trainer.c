@@ -341,7 +341,7 @@ train(Job *job, const Night *night)
 	trainer = trainer_make(job, model, transfer.base, &transfer, &alone);
 	if (night && !has_samples(trainer))
 	{
-		steps_end(trainer->steps);
+		steps_end(trainer->steps, false);
 		job_note("nothing to learn from what came since %s, when version %d was trained; there is no new version",
 				 time_text(night->range.since), night->version);
 		MemoryContextSwitchTo(old);
@@ -367,7 +367,7 @@ train(Job *job, const Night *night)
 		heads_refit(heads);
 	if (model->options.refit)
 		refit(trainer);
-	steps_end(trainer->steps);
+	steps_end(trainer->steps, keeps_optimizer(trainer));
 	if (model->options.refit)
 		dataset_refit(trainer->data);
 	INSTR_TIME_SET_CURRENT(end);

@@ -165,4 +165,7 @@ extern void calibrate(Trainer *trainer);
 /* Store the weights and metrics as a new version and, unless it is to wait, let it serve. */
 extern void publish_version(Trainer *trainer, const Metrics *metrics, double seconds);
 
+/* Is what its optimizer remembers stored as well? */
+extern bool keeps_optimizer(const Trainer *trainer);
+
 #endif							/* DUPN_TRAINER_H */
