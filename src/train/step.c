@@ -271,6 +271,9 @@ give_order(Steps *steps, OrderKind kind, const nn_batch *batch, uint64 seed)
 	int			n = team_size(steps->team);
 	int			first[TEAM_MOST + 1];
 
+	/* what it goes on from, see steps_make */
+	if (steps->round == 0 && !steps->pending)
+		steps->shared->optimizer.step = steps->optimizer.step;
 	order->kind = kind;
 	order->seed = seed;
 	order->learning_rate = steps->optimizer.learning_rate;
@@ -548,6 +551,8 @@ steps_member(Team *team, const Job *job)
 		const Order *order = order_of(steps, steps->round);
 
 		team_barrier(team);
+		if (steps->round == 0)
+			steps->optimizer.step = shared->optimizer.step;
 		if (order->kind == ORDER_END)
 			break;
 		if (order->kind != ORDER_REST)

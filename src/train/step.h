@@ -55,7 +55,8 @@ typedef struct StepResult
 } StepResult;
 
 /*
- * The parameters are not yet set, and the optimizer's m and v are made here.
+ * The parameters are not yet set, and the optimizer's m and v are made here: of
+ * zeros, and until the first step they and the number of steps may be set, too.
  * A team of as many workers as can be had is started, see team.h.
  */
 extern Steps *steps_make(const Job *job, const nn_config *config, const nn_layout *layout,

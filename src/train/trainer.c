@@ -171,6 +171,9 @@ trainer_network(Trainer *trainer)
 	places_count(trainer);
 	if (trainer->data->base)
 		copy_parameters(trainer, trainer->data->base);
+	if (options->keep_optimizer && (trainer->transfer->mode == TRAIN_FINETUNE || trainer->transfer->mode == TRAIN_NIGHTLY))
+		(void) optimizer_load(model->id, trainer->data->base->version, trainer->layout,
+							  &trainer->steps->optimizer, job_check);
 	if (trainer->transfer->night)
 		night_rows_start(trainer);
 	presets_apply(presets, trainer->data, trainer->steps);

@@ -206,7 +206,7 @@ BEGIN
 	DELETE FROM _dupn.weight WHERE model_id = id AND version = 1;
 	INSERT INTO _dupn.weight VALUES (id, 1, 0, new);
 	name := ('x' || substr(encode(sha256(new), 'hex'), 1, 16))::bit(64)::bigint >> 1 & 9223372036854775807;
-	UPDATE _dupn.version SET bytes = length(new), parts = 1, fingerprint = name, checksum = mistakes.checksum(new || int8send(name))
+	UPDATE _dupn.version SET bytes = length(new), stored_bytes = length(new), parts = 1, fingerprint = name, checksum = mistakes.checksum(new || int8send(name))
 	WHERE model_id = id AND version = 1;
 END $$;
 

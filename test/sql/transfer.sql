@@ -57,8 +57,7 @@ SELECT version, mode, parent, published,
 -- Tensors of a version.
 CREATE FUNCTION tensors(v int) RETURNS TABLE (name text, dtype text, shape jsonb, data bytea) LANGUAGE sql AS $$
 	WITH file AS (
-		SELECT string_agg(w.data, '' ORDER BY part) AS bytes
-		  FROM _dupn.weight w JOIN _dupn.model m USING (model_id) WHERE m.name = 'ring' AND w.version = v
+		SELECT dupn_export('ring', v) AS bytes
 	), header AS (
 		SELECT bytes, get_byte(bytes, 0) + (get_byte(bytes, 1) << 8) + (get_byte(bytes, 2) << 16) AS length FROM file
 	)
