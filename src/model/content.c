@@ -118,7 +118,7 @@ content_damaged(const ContentReader *reader, const char *format,...)
 			 errdetail("%s", message),
 			 reader->kind == CONTENT_WEIGHTS ?
 			 errhint("Publish another version with dupn_publish, or train again.") :
-			 errhint("Train again from nothing, with dupn_train.")));
+			 errhint("A training with \"keep_optimizer\": false goes on without it.")));
 }
 
 static void bytes_differ(const ContentReader *reader) pg_attribute_noreturn();

@@ -2,7 +2,7 @@
 -- what is dropped and what is kept; and bytes that nobody should trust.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(84);
+SELECT plan(101);
 
 CREATE SCHEMA nights;
 SET search_path = nights, public;
@@ -117,9 +117,54 @@ SELECT results_eq($$SELECT k FROM jsonb_object_keys(header(whole('optimizer', 12
 	$$SELECT k FROM (SELECT p || k FROM jsonb_each(header(dupn_export('shop', 12))) h (k, d), unnest('{m.,v.}'::text[]) p
 	   WHERE k !~ '^(__|vocabulary|catalogue)' AND k !~ 'calibration$' UNION SELECT 'step') x (k) ORDER BY 1$$,
 	'both moments of every parameter, and the steps');
-CALL dupn_run('shop', 'train', '{"mode": "finetune", "keep_optimizer": false}');
-SELECT is_empty('SELECT 1 FROM _dupn.optimizer WHERE version = 13', 'unless the option says no');
 SELECT is(optimizer_bytes, o.stored_bytes, 'dupn_versions shows its size') FROM dupn_versions v JOIN _dupn.optimizer o USING (version) WHERE version = 12;
+
+-- the number of steps, and the largest difference of what two versions say of users
+CREATE FUNCTION steps(v int) RETURNS int LANGUAGE sql AS $$SELECT little(o, 8 + little(o, 0)) FROM whole('optimizer', v) o$$;
+CREATE FUNCTION difference(v int, w int) RETURNS real LANGUAGE sql AS $$
+	SELECT max(abs(a - b)) FROM generate_series(1, 20) u,
+		unnest(dupn_user_vector(u, 'shop', version => v)::real[], dupn_user_vector(u, 'shop', version => w)::real[]) x (a, b)
+$$;
+SELECT is(steps(11), 2 * steps(10), 'its steps are counted on');
+SELECT is(steps(12), 3 * steps(10), 'night after night');
+CALL dupn_run('shop', 'train', '{"mode": "finetune", "workers": 2, "publish": false}');
+SELECT is(steps(13), 4 * steps(10), 'and by a team');
+CALL dupn_run('shop', 'train', '{"mode": "finetune", "publish": false}');
+SELECT is(steps(14), 4 * steps(10), 'the version that serves has its own as well as the newest');
+CALL dupn_run('shop', 'train', '{"mode": "finetune", "keep_optimizer": false, "publish": false}');
+SELECT is_empty('SELECT 1 FROM _dupn.optimizer WHERE version = 15', 'unless the option says no');
+SELECT ok(difference(13, 14) < 1e-4, 'a team goes on as one process does');
+SELECT ok(difference(14, 15) > 1e-3, 'from nothing the way is another one');
+CALL dupn_run('shop', 'train', '{"mode": "finetune", "optimizer": "adagrad", "publish": false}');
+SELECT is(steps(16), steps(10), 'another optimizer begins anew');
+SELECT is_empty($$SELECT k FROM jsonb_object_keys(header(whole('optimizer', 16))) k WHERE k LIKE 'm.%'$$, 'and has no first moments');
+SELECT count(dupn_drop_version('shop', v)::text) FROM generate_series(13, 16) v \gset dropped_
+SELECT results_eq('SELECT version FROM _dupn.optimizer WHERE checksum IS NOT NULL ORDER BY 1', 'VALUES (10), (11), (12)', 'a dropped version takes along what is kept for it');
+
+-- A training that meets bytes that are not what they were, and they are as before.
+CREATE TABLE failed (how text, message text);
+CREATE PROCEDURE ruin(how text, v int, at int, bytes bytea) LANGUAGE plpgsql AS $$
+DECLARE
+	old bytea := (SELECT data FROM _dupn.optimizer_part WHERE version = v AND part = 0);
+	job bigint;
+BEGIN
+	UPDATE _dupn.optimizer_part SET data = overlay(old PLACING bytes FROM CASE WHEN at > 0 THEN at ELSE length(old) + at END) WHERE version = v AND part = 0;
+	job := dupn_train('shop', '{"mode": "finetune"}');
+	COMMIT;
+	PERFORM dupn_wait(job);
+	INSERT INTO nights.failed SELECT how, message FROM dupn_jobs WHERE job_id = job;
+	UPDATE _dupn.optimizer_part SET data = old WHERE version = v AND part = 0;
+	COMMIT;
+END $$;
+CALL ruin('not a number', 12, -3, '\x0000c07f');
+CALL ruin('a negative square', 12, -3, '\x000080bf');
+CALL ruin('another number', 12, -3, '\x0000803e');
+CALL ruin('no difference', 11, 1, '\xff');
+CALL ruin('no header', 10, 1, '\xffffffffffffffff');
+CALL ruin('no JSON', 10, 9, '\x5b');
+SELECT matches(message, '^XX001: the optimizer''s state of version 12 is damaged', how) FROM failed;
+SELECT is(count(DISTINCT message), 1::bigint, 'each job says the same') FROM failed;
+SELECT is(max(version), 12, 'and no version came of it') FROM dupn_versions;
 
 -- ---- dropping ----
 
@@ -148,16 +193,18 @@ SELECT throws_ok($$SELECT dupn_publish('shop', 5)$$, '42704', 'model "shop" has 
 SELECT throws_ok($$SELECT dupn_drop_version('shop', 5)$$, '42704', 'model "shop" has no version 5', 'nor drops them again');
 SELECT throws_ok($$SELECT dupn_pin('shop', 5)$$, '42704', 'model "shop" has no version 5', 'nor pins them');
 SELECT ok(reread(6) AND reread(10), 'who needs them has them');
-CALL dupn_run('shop', 'train', '{"mode": "finetune"}');
+CALL night();
 SELECT results_eq($$SELECT stored('dropped')$$, 'VALUES (4), (5)', 'the next job lets them be');
-SELECT lives_ok($$SELECT dupn_drop_version('shop', 6)$$, 'the end of the chain');
-SELECT lives_ok($$SELECT dupn_drop_version('shop', v) FROM unnest('{11,12,13}'::int[]) v$$, 'but version 10 goes on from it');
-SELECT lives_ok($$SELECT dupn_drop_version('shop', 10)$$, 'is dropped as well');
-SELECT results_eq($$SELECT stored('dropped')$$, $$SELECT version FROM _dupn.version WHERE state = 'dropped' AND version >= 10
-	OR state = 'dropped' AND EXISTS (SELECT FROM _dupn.version d WHERE d.delta_of >= 10) ORDER BY 1$$, 'bytes are kept for those alone that need them');
+SELECT dupn_drop_version('shop', 6) IS NOT NULL AS dropped \gset
+SELECT results_eq($$SELECT stored('dropped')$$, 'VALUES (4), (5), (6)', 'the chain goes on');
+SELECT dupn_drop_version('shop', 10) IS NOT NULL AS dropped \gset
+SELECT is_empty($$SELECT stored('dropped')$$, 'with the last one of it all are gone');
+SELECT is(delta_of, 12, 'another one') FROM dupn_versions WHERE version = 17;
+SELECT dupn_drop_version('shop', 12), dupn_drop_version('shop', 11) \gset dropped_
+SELECT ok(reread(17), 'whose end serves');
 CALL dupn_run('shop', 'train', '{"seed": 3}');
-SELECT dupn_drop_version('shop', 14) IS NOT NULL AS dropped \gset
-SELECT is_empty($$SELECT stored('dropped')$$, 'with the last one of a chain all of it is gone');
+SELECT dupn_drop_version('shop', 17) IS NOT NULL AS dropped \gset
+SELECT is_empty($$SELECT stored('dropped')$$, 'until it goes as well');
 SELECT is_empty('SELECT version FROM _dupn.weight EXCEPT SELECT version FROM dupn_versions', 'and no part is left');
 
 -- ---- pins, and what is kept ----
@@ -174,21 +221,21 @@ SELECT dupn_pin('shop', 2) IS NOT NULL AS pinned \gset
 SELECT throws_ok($$SELECT dupn_drop_version('shop', 2)$$, '55006', 'version 2 of model "shop" is pinned', 'a pinned version is not dropped');
 SELECT results_eq('SELECT version FROM dupn_versions WHERE pinned', 'VALUES (2)', 'and shown as such');
 
--- versions 1, 2, 3, 7, 8, 9 and 15; 15 serves
-SELECT dupn_publish('shop', 3), dupn_publish('shop', 15) \gset kept_
+-- versions 1, 2, 3, 7, 8, 9 and 18; 18 serves
+SELECT dupn_publish('shop', 3), dupn_publish('shop', 18) \gset kept_
 CREATE TABLE vectors (user_id int, version int, vector dupn_vector NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (user_id, version));
 CALL dupn_run('shop', 'refresh', '{"target": "nights.vectors", "version": 7}');
 SELECT dupn_alter_model('shop', '{"keep_versions": 2, "keep_days": 1}') IS NOT NULL AS altered \gset
 CALL night();
-SELECT results_eq('SELECT version FROM dupn_versions ORDER BY 1', 'VALUES (1), (2), (3), (7), (8), (9), (15), (16)', 'none is old enough');
+SELECT results_eq('SELECT version FROM dupn_versions ORDER BY 1', 'VALUES (1), (2), (3), (7), (8), (9), (18), (19)', 'none is old enough');
 UPDATE _dupn.version SET created_at = created_at - interval '2 days' WHERE version <> 8;
-SELECT dupn_publish('shop', 3), dupn_publish('shop', 16) \gset kept_
+SELECT dupn_publish('shop', 3), dupn_publish('shop', 19) \gset kept_
 CALL night();
--- by number 16 and 17; 16 also as the one that served before; 8 by age
-SELECT results_eq('SELECT version FROM dupn_versions ORDER BY 1', 'VALUES (2), (7), (8), (16), (17)', 'by number, by age, pinned, or of stored vectors');
-SELECT ok(notes @> ARRAY['dropped versions that "keep_versions" and "keep_days" no longer keep: 1, 3, 9, 15'], 'and the job says so')
+-- by number 19 and 20; 19 also as the one that served before; 8 by age
+SELECT results_eq('SELECT version FROM dupn_versions ORDER BY 1', 'VALUES (2), (7), (8), (19), (20)', 'by number, by age, pinned, or of stored vectors');
+SELECT ok(notes @> ARRAY['dropped versions that "keep_versions" and "keep_days" no longer keep: 1, 3, 9, 18'], 'and the job says so')
 	FROM dupn_jobs ORDER BY job_id DESC LIMIT 1;
-SELECT ok(reread(2) AND reread(8) AND reread(17), 'what is kept has what it needs');
+SELECT ok(reread(2) AND reread(8) AND reread(20), 'what is kept has what it needs');
 SELECT dupn_alter_model('shop', '{"keep_versions": 0, "keep_days": 0}') IS NOT NULL AS altered \gset
 CALL night(3);
 SELECT is(count(*), 8::bigint, 'without either nothing is dropped') FROM dupn_versions;
@@ -196,7 +243,7 @@ SELECT is(count(*), 8::bigint, 'without either nothing is dropped') FROM dupn_ve
 -- ---- hostile differences ----
 
 -- as they were written, at first, under a name that no mapped file has
-CREATE FUNCTION hostile(how text, version int DEFAULT 17) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION hostile(how text, version int DEFAULT 20) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	v int := version;
 	b bytea := (SELECT string_agg(data, '' ORDER BY part) FROM _dupn.weight w WHERE w.version = v);
@@ -240,32 +287,32 @@ EXCEPTION WHEN data_corrupted THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
 	RETURN detail;
 END $$;
-SELECT is(delta_of, 16, 'a difference to ruin') FROM dupn_versions WHERE version = 17;
+SELECT is(delta_of, 19, 'a difference to ruin') FROM dupn_versions WHERE version = 20;
 SELECT is(hostile(how), expected, format('hostile: %s', how)) FROM (VALUES
-	('negative', 'What is stored of version 17 is not a difference to version 16.'),
-	('literal', 'What is stored of version 17 is not a difference to version 16.'),
-	('skip', 'What is stored of version 17 is not a difference to version 16.'),
-	('copy', 'What is stored of version 17 is not a difference to version 16.'),
-	('nothing', 'What is stored of version 17 is not a difference to version 16.'),
-	('length', 'What is stored of version 17 is not a difference to version 16.'),
-	('long', 'What is stored of version 17 is not a difference to version 16.'),
-	('type', 'What is stored of version 17 is not a difference to version 16.'),
-	('name', 'What is stored of version 17 is not a difference to version 16.'),
-	('json', 'What is stored of version 17 is not a difference to version 16.'),
-	('cut', 'What is stored of version 17 is not a difference to version 16.'),
-	('short', 'What is stored of version 17 is not a difference to version 16.'),
+	('negative', 'What is stored of version 20 is not a difference to version 19.'),
+	('literal', 'What is stored of version 20 is not a difference to version 19.'),
+	('skip', 'What is stored of version 20 is not a difference to version 19.'),
+	('copy', 'What is stored of version 20 is not a difference to version 19.'),
+	('nothing', 'What is stored of version 20 is not a difference to version 19.'),
+	('length', 'What is stored of version 20 is not a difference to version 19.'),
+	('long', 'What is stored of version 20 is not a difference to version 19.'),
+	('type', 'What is stored of version 20 is not a difference to version 19.'),
+	('name', 'What is stored of version 20 is not a difference to version 19.'),
+	('json', 'What is stored of version 20 is not a difference to version 19.'),
+	('cut', 'What is stored of version 20 is not a difference to version 19.'),
+	('short', 'What is stored of version 20 is not a difference to version 19.'),
 	('data', 'The bytes stored are not those its checksum was taken of.'),
 	('empty', 'The bytes stored are not those its checksum was taken of.'),
 	('lost', 'Part 0 of its 1 parts is missing.'),
-	('base', 'Part 0 of the 1 parts of version 16, which it is a difference to, is missing.'),
-	('itself', 'Version 17 cannot be stored as a difference to version 17.'),
-	('circle', 'Version 16 cannot be stored as a difference to version 17.'),
+	('base', 'Part 0 of the 1 parts of version 19, which it is a difference to, is missing.'),
+	('itself', 'Version 20 cannot be stored as a difference to version 20.'),
+	('circle', 'Version 19 cannot be stored as a difference to version 20.'),
 	('no base', 'It is stored as a difference to version 5, which is missing.'),
 	('whole', 'The bytes stored are not those its checksum was taken of.'),
-	('stored', 'The row of version 17 says that it has 1 parts.'),
+	('stored', 'The row of version 20 says that it has 1 parts.'),
 	('base bytes', 'The bytes stored are not those its checksum was taken of.'),
 	('as it is', 'The bytes stored are not those its checksum was taken of.')) x (how, expected);
 SELECT ok(hostile('other base') ~ 'is not a difference|checksum', 'hostile: another base');
-SELECT ok(reread(17), 'and nothing of that stayed');
+SELECT ok(reread(20), 'and nothing of that stayed');
 
 SELECT * FROM finish();
