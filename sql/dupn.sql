@@ -689,7 +689,7 @@ SELECT m.name AS model, v.version, v.state, v.version IS NOT DISTINCT FROM m.pub
 	v.created_at, v.since, v.cut, v.trained_until, v.events, v.users, v.items, v.parameters, v.bytes,
 	v.stored_bytes, v.delta_of, v.pinned,
 	(SELECT o.stored_bytes FROM _dupn.optimizer o WHERE o.model_id OPERATOR(pg_catalog.=) v.model_id
-		AND o.version OPERATOR(pg_catalog.=) v.version) AS optimizer_bytes,
+		AND o.version OPERATOR(pg_catalog.=) v.version AND o.checksum IS NOT NULL) AS optimizer_bytes,
 	v.mode, v.parent, v.nights, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
 FROM _dupn.version v JOIN _dupn.model m USING (model_id)
 WHERE v.state OPERATOR(pg_catalog.<>) 'dropped'

@@ -21,7 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#define WINDOW_BYTES	((size_t) 512 << 10)
+#define WINDOW_BYTES	((size_t) 256 << 10)
 
 const ContentTables content_tables[] = {
 	[CONTENT_WEIGHTS] = {"version", "version_pkey", "weight"},

@@ -118,7 +118,7 @@ static const Option model_table[] = {
 
 	{"max_runtime", OPTION_INTERVAL, "how long a job may take before it is ended, 0 for any time", AT(max_runtime), 0, .max = 365},
 	{"publish", OPTION_BOOL, "whether a trained version serves at once, or waits for dupn_publish", AT(publish), true},
-	{"rebase", OPTION_INT, "differences that may follow one another before a version is stored whole again, 0: each is", AT(rebase), 7, 0, 100},
+	{"rebase", OPTION_INT, "differences that may follow one another before a version is stored whole again, 0: each is", AT(rebase), 30, 0, 100},
 	{"keep_versions", OPTION_INT, "newest versions that are kept, with those that are needed; 0 for any number", AT(keep_versions), 30, 0, INT_MAX},
 	{"keep_days", OPTION_NUMBER, "days that older versions are kept beside them; 0 for none, or with \"keep_versions\" 0 for ever", AT(keep_days), 0, 0, 1e5},
 	{"keep_optimizer", OPTION_BOOL, "whether what the optimizer remembers is kept with the newest version, so that a training goes on from it", AT(keep_optimizer), true},

@@ -93,7 +93,7 @@ typedef struct ModelOptions
 	/* serving */
 	bool		publish;		/* true: a trained version serves at once */
 	bool		keep_optimizer; /* true: store what it remembers */
-	int			rebase;			/* 7: differences in a row, before a version is stored whole */
+	int			rebase;			/* 30: differences in a row, before a version is stored whole */
 	int			keep_versions;	/* 30, 0: any number */
 	double		keep_days;		/* 0 */
 	bool		cache_items;	/* false: keep the items' parts of scores in a file */

@@ -663,7 +663,10 @@ add_cost(Estimate *e)
 	add_row(e, "disk",
 			three_digits((4.0 * layout->floats + 12 * 2 * vocabulary + 8 * entries +
 						  e->items * (8 + 8 + 12 + 24 + 8 + 4 * e->set->n[NN_ITEM])) / (1024 * 1024)),
-			"MB", "of each version kept, and of its mapped copy");
+			"MB", options->keep_optimizer ?
+			psprintf("of each version stored whole, and of its mapped copy; beside the newest %.3g MB of the optimizer",
+					 (options->optimizer == NN_ADAM ? 8.0 : 4.0) * layout->floats / (1024 * 1024)) :
+			"of each version stored whole, and of its mapped copy");
 }
 
 PGDLLEXPORT Datum

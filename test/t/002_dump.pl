@@ -42,6 +42,8 @@ SELECT 'task', t FROM _dupn.task t ORDER BY model_id, name;
 SELECT 'version', v FROM _dupn.version v ORDER BY model_id, version;
 SELECT 'share', s FROM _dupn.share s ORDER BY model_id, experiment;
 SELECT 'weight', model_id, version, part, md5(data) FROM _dupn.weight ORDER BY 2, 3, 4;
+SELECT 'optimizer', o FROM _dupn.optimizer o ORDER BY model_id, version;
+SELECT 'moments', model_id, version, part, md5(data) FROM _dupn.optimizer_part ORDER BY 2, 3, 4;
 SELECT 'metric', m FROM _dupn.metric m ORDER BY model_id, version, task, source, metric, slice;
 SELECT 'evaluation', e FROM _dupn.evaluation e ORDER BY job_id;
 SELECT 'evaluated', m FROM _dupn.evaluation_metric m ORDER BY job_id, task, source, metric, slice;
@@ -59,6 +61,9 @@ create_model($node, 'shop', 'keeper', 'second');
 sql('shop', "CALL dupn_run('first')");
 sql('shop', qq{CALL dupn_run('first', 'train', '{"seed": 2}')});
 sql('shop', "CALL dupn_run('second')");
+sql('shop', qq{CALL dupn_run('first', 'train', '{"mode": "head", "tasks": ["click"], "version": 1, "publish": false}')});
+is(sql('shop', "SELECT delta_of FROM dupn_versions WHERE model = 'first' AND version = 3"), '1', 'a version is stored as a difference');
+my $third = sql('shop', "SELECT md5(dupn_export('first', 3))");
 sql('shop', qq{CALL dupn_run('first', 'compare', '{"version": 1, "other_version": 2, "since": "2024-01-01 12:00Z"}')});
 sql('shop', "SELECT dupn_publish('first', 1); SELECT dupn_drop_model('dropped')");
 sql('shop', <<'END');
@@ -76,12 +81,15 @@ my %answers = map { $_ => answers($node, 'shop', $_) } qw(first second);
 isnt($answers{first}, $answers{second}, 'two models answer differently');
 my $scores = "SELECT user_id, v, dupn_vector_version(v), dupn_score('click', v, 7) FROM shop.vectors ORDER BY user_id";
 my $scored = sql('shop', $scores);
+# jobs clear up behind themselves
+ok($node->poll_query_until('shop', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'dupn job'"), 'no job runs');
 my $stored = stored('shop');
 
 sub is_restored
 {
 	my ($database, $name) = @_;
 	is(stored($database), $stored, "$name: all of the state is there");
+	is(sql($database, "SELECT md5(dupn_export('first', 3))"), $third, "$name: a difference makes the same version");
 	is(answers($node, $database, $_), $answers{$_}, "$name: model \"$_\" answers as before") foreach qw(first second);
 	is(sql($database, $arms), $in_arms, "$name: users are in the arms that they were in");
 	is(sql($database, $scores), $scored, "$name: stored vectors are what they were, and are scored the same");
@@ -97,8 +105,8 @@ is_restored('custom', 'custom format');
 create_model($node, 'custom', 'keeper', 'third');
 is(sql('custom', "SELECT model_id FROM _dupn.model WHERE name = 'third'"), '4', 'a new model has a new number');
 sql('custom', "CALL dupn_run('first', 'train')");
-is(sql('custom', "SELECT state, version FROM dupn_jobs ORDER BY job_id DESC LIMIT 1"), 'done|3', 'a new version has a new number');
-is(sql('custom', "SELECT published_version FROM dupn_models WHERE model = 'first'"), '3', 'and serves');
+is(sql('custom', "SELECT state, version FROM dupn_jobs ORDER BY job_id DESC LIMIT 1"), 'done|4', 'a new version has a new number');
+is(sql('custom', "SELECT published_version FROM dupn_models WHERE model = 'first'"), '4', 'and serves');
 is(sql('custom', $scores), $scored, 'stored vectors keep to their own version');
 is(sql('custom', "SELECT dupn_rollback('first')"), '1', 'the version before can be returned to');
 
