@@ -2,7 +2,7 @@
 -- what is dropped and what is kept; and bytes that nobody should trust.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(101);
+SELECT plan(107);
 
 CREATE SCHEMA nights;
 SET search_path = nights, public;
@@ -25,41 +25,42 @@ BEGIN
 	END LOOP;
 END $$;
 
--- What README.md says of the bytes, done by hand.
+-- What src/model/delta.c says, done by hand.
 CREATE FUNCTION little(bytes bytea, at int, n int DEFAULT 4) RETURNS int LANGUAGE sql IMMUTABLE AS
 	$$SELECT sum(get_byte(bytes, at + i)::bigint << (8 * i))::bigint::bit(32)::int FROM generate_series(0, n - 1) i$$;
 CREATE FUNCTION header(file bytea) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
 	$$SELECT convert_from(substr(file, 9, little(file, 0)), 'UTF8')::jsonb$$;
-CREATE FUNCTION whole(kind text, v int) RETURNS bytea LANGUAGE plpgsql AS $$
+CREATE FUNCTION patched(stored bytea, old bytea) RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
-	stored bytea;
-	base int;
-	old bytea;
-	at int;
-	data int;
+	at int := 9 + nights.little(stored, 0) + (nights.header(stored)->'runs'->'data_offsets'->>0)::int;
+	data int := 9 + nights.little(stored, 0) + (nights.header(stored)->'data'->'data_offsets'->>0)::int;
 	place int := 0;
 	result bytea[] := '{}';
 BEGIN
-	IF kind = 'weights' THEN
-		SELECT string_agg(w.data, '' ORDER BY part) INTO stored FROM _dupn.weight w WHERE version = v;
-		SELECT delta_of INTO base FROM _dupn.version WHERE version = v;
-	ELSE
-		SELECT string_agg(p.data, '' ORDER BY part) INTO stored FROM _dupn.optimizer_part p WHERE version = v;
-		SELECT delta_of INTO base FROM _dupn.optimizer WHERE version = v;
-	END IF;
-	IF base IS NULL THEN RETURN stored; END IF;
-	old := whole(kind, base);
-	at := 9 + little(stored, 0) + (header(stored)->'runs'->'data_offsets'->>0)::int;
-	data := 9 + little(stored, 0) + (header(stored)->'data'->'data_offsets'->>0)::int;
-	FOR i IN 1 .. (header(stored)->'runs'->'shape'->>0)::int LOOP
-		result := result || substr(stored, data, little(stored, at - 1));
-		data := data + little(stored, at - 1);
-		place := place + little(stored, at + 3);
-		result := result || substr(old, place + 1, little(stored, at + 7));
-		place := place + little(stored, at + 7);
+	FOR i IN 1 .. (nights.header(stored)->'runs'->'shape'->>0)::int LOOP
+		result := result || substr(stored, data, nights.little(stored, at - 1));
+		data := data + nights.little(stored, at - 1);
+		place := place + nights.little(stored, at + 3);
+		result := result || substr(old, place + 1, nights.little(stored, at + 7));
+		place := place + nights.little(stored, at + 7);
 		at := at + 12;
 	END LOOP;
 	RETURN (SELECT string_agg(b, '' ORDER BY i) FROM unnest(result) WITH ORDINALITY x (b, i));
+END $$;
+CREATE FUNCTION whole(kind text, v int, model text DEFAULT 'shop') RETURNS bytea LANGUAGE plpgsql AS $$
+DECLARE
+	id int := (SELECT model_id FROM _dupn.model WHERE name = whole.model);
+	stored bytea;
+	base int;
+BEGIN
+	IF kind = 'weights' THEN
+		SELECT string_agg(w.data, '' ORDER BY part) INTO stored FROM _dupn.weight w WHERE model_id = id AND version = v;
+		SELECT delta_of INTO base FROM _dupn.version WHERE model_id = id AND version = v;
+	ELSE
+		SELECT string_agg(p.data, '' ORDER BY part) INTO stored FROM _dupn.optimizer_part p WHERE model_id = id AND version = v;
+		SELECT delta_of INTO base FROM _dupn.optimizer WHERE model_id = id AND version = v;
+	END IF;
+	RETURN CASE WHEN base IS NULL THEN stored ELSE patched(stored, whole(kind, base, model)) END;
 END $$;
 CREATE FUNCTION checksum(data bytea) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE crc bigint := 4294967295;
@@ -239,6 +240,29 @@ SELECT ok(reread(2) AND reread(8) AND reread(20), 'what is kept has what it need
 SELECT dupn_alter_model('shop', '{"keep_versions": 0, "keep_days": 0}') IS NOT NULL AS altered \gset
 CALL night(3);
 SELECT is(count(*), 8::bigint, 'without either nothing is dropped') FROM dupn_versions;
+
+-- ---- tables that grow ----
+
+CREATE TABLE visits (user_id int, item_id text, occurred_at timestamptz);
+INSERT INTO visits SELECT u, 'item ' || (u * 7 + e) % 900, '2024-01-01'::timestamptz + e * interval '5 hours' + u * interval '1 minute'
+	FROM generate_series(1, 300) u, generate_series(1, 6) e;
+CREATE INDEX ON visits (user_id, occurred_at);
+CREATE TABLE answers (user_id int, item_id text, occurred_at timestamptz, taken boolean);
+INSERT INTO answers SELECT u, 'item ' || (u * 7 + 5) % 900, '2024-01-02'::timestamptz + u * interval '1 minute', u % 3 = 0 FROM generate_series(1, 300) u;
+SELECT dupn_create_model('growing', events => 'visits', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1, "widths": {"item_id": 64}}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('growing', 'taken', 'binary', samples => 'answers', label => 'taken', options => '{"candidate_dim": 8, "hidden": [8]}') IS NOT NULL AS declared \gset
+CALL dupn_run('growing');
+INSERT INTO visits SELECT u, 'item ' || CASE WHEN u % 5 = 0 THEN 900 + u ELSE u END, '2024-01-04'::timestamptz + u * interval '1 hour' FROM generate_series(1, 20) u;
+INSERT INTO answers SELECT u, 'item ' || CASE WHEN u % 5 = 0 THEN 900 + u ELSE u END, '2024-01-04 12:00'::timestamptz + u * interval '1 hour', u % 3 = 0 FROM generate_series(1, 20) u;
+CALL dupn_run('growing', 'finetune', '{"publish": false}');
+SELECT is(delta_of, 1, 'a night with new items is a difference') FROM dupn_versions WHERE model = 'growing' AND version = 2;
+SELECT ok(stored_bytes < bytes / 3, 'a small one') FROM dupn_versions WHERE model = 'growing' AND version = 2;
+SELECT isnt(header(dupn_export('growing', 2))->'item.item_id.embedding'->'shape', header(dupn_export('growing', 1))->'item.item_id.embedding'->'shape', 'of a table that grew');
+SELECT ok(whole('weights', 2, 'growing') = dupn_export('growing', 2), 'and is what the difference makes');
+SELECT is(delta_of, 1, 'what the optimizer remembers as well') FROM _dupn.optimizer JOIN _dupn.model USING (model_id) WHERE name = 'growing' AND version = 2;
+SELECT is(checksum(whole('optimizer', 2, 'growing') || int8send(0)), o.checksum, 'is a difference') FROM _dupn.optimizer o JOIN _dupn.model USING (model_id) WHERE name = 'growing' AND version = 2;
+SELECT dupn_drop_model('growing') IS NOT NULL AS dropped \gset
 
 -- ---- hostile differences ----
 
