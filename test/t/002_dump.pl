@@ -61,7 +61,7 @@ create_model($node, 'shop', 'keeper', 'second');
 sql('shop', "CALL dupn_run('first')");
 sql('shop', qq{CALL dupn_run('first', 'train', '{"seed": 2}')});
 sql('shop', "CALL dupn_run('second')");
-sql('shop', qq{CALL dupn_run('first', 'train', '{"mode": "head", "tasks": ["click"], "version": 1, "publish": false}')});
+sql('shop', qq{CALL dupn_run('first', 'train', '{"mode": "head", "tasks": ["next"], "version": 1, "publish": false}')});
 is(sql('shop', "SELECT delta_of FROM dupn_versions WHERE model = 'first' AND version = 3"), '1', 'a version is stored as a difference');
 my $third = sql('shop', "SELECT md5(dupn_export('first', 3))");
 sql('shop', qq{CALL dupn_run('first', 'compare', '{"version": 1, "other_version": 2, "since": "2024-01-01 12:00Z"}')});
