@@ -98,6 +98,20 @@ foreach my $point ('drop: marked', 'drop: done')
 	nights(1);
 }
 
+# ---- the parent goes while a night is about to be stored ----
+
+sql(q{CALL dupn_run('shop', 'train', '{"mode": "finetune", "rebase": 0, "publish": false}')});
+my $parent = sql("SELECT max(version) FROM dupn_versions");
+my $locker = $node->background_psql($db);
+$locker->query_safe("BEGIN; SELECT FROM _dupn.model FOR NO KEY UPDATE");
+my $job = sql(qq{SELECT dupn_train('shop', '{"mode": "finetune", "version": $parent}')});
+ok($node->poll_query_until($db, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE backend_type = 'dupn job'"), 'the job waits');
+$locker->query_safe("SELECT dupn_drop_version('shop', $parent); COMMIT");
+$locker->quit;
+is(sql("SELECT dupn_wait($job)"), 'done', 'the parent of a version is dropped before the version is there');
+is(sql("SELECT parent, delta_of FROM dupn_versions WHERE job_id = $job"), "$parent|", 'so it is stored whole');
+is(sql("SELECT count(*) FROM _dupn.version WHERE version = $parent"), '0', 'and the parent is gone');
+
 # ---- a standby reads chains as well ----
 
 nights(1);
