@@ -454,8 +454,8 @@ extern bool optimizer_load(int32 model_id, int32 version, const nn_layout *layou
 						   nn_optimizer *optimizer, void (*check) (void));
 
 /*
- * Let go what is kept for versions other than the newest and the one that
- * serves, and is not needed to read those back.  Inside a transaction, the
+ * Let go what is kept for versions other than the newest, the one that serves and
+ * its parent, and is not needed to read those back.  Inside a transaction, the
  * model's row locked; the bytes go with versions_sweep.
  */
 extern void optimizer_keep_newest(int32 model_id);

@@ -9,9 +9,10 @@
  * parent, but never mapped nor exported.
  *
  * Only the newest version's is kept, with that of the version that serves, from
- * which the next training may start, and with those that the two are
- * differences to: optimizer_keep_newest.  A row of _dupn.optimizer without a
- * checksum is not complete, or about to go, and counts as none.
+ * which the next training may start, that of the version that it went on from,
+ * if dupn_rollback goes back to it, and those that these are differences to:
+ * optimizer_keep_newest.  A row of _dupn.optimizer without a checksum is not
+ * complete, or about to go, and counts as none.
  *
  *-------------------------------------------------------------------------
  */
@@ -304,12 +305,15 @@ optimizer_load(int32 model_id, int32 version, const nn_layout *layout, nn_optimi
 void
 optimizer_keep_newest(int32 model_id)
 {
-	/* the newest, the one of the version that serves, and what is being built, with their chains */
+	/* what the head of this file says, and what is being built */
 	state_execute("WITH RECURSIVE needed AS ("
 				  "SELECT o.version, o.delta_of FROM _dupn.optimizer o, _dupn.version v, _dupn.model m"
 				  " WHERE o.model_id OPERATOR(pg_catalog.=) $1 AND m.model_id OPERATOR(pg_catalog.=) $1"
 				  " AND v.model_id OPERATOR(pg_catalog.=) $1 AND v.version OPERATOR(pg_catalog.=) o.version"
 				  " AND (v.state OPERATOR(pg_catalog.=) 'building' OR o.version OPERATOR(pg_catalog.=) m.published"
+				  " OR (o.version OPERATOR(pg_catalog.=) m.previous AND EXISTS (SELECT FROM _dupn.version p"
+				  " WHERE p.model_id OPERATOR(pg_catalog.=) $1 AND p.version OPERATOR(pg_catalog.=) m.published"
+				  " AND p.parent OPERATOR(pg_catalog.=) m.previous))"
 				  " OR o.version OPERATOR(pg_catalog.=) (SELECT pg_catalog.max(n.version) FROM _dupn.version n"
 				  " JOIN _dupn.optimizer s ON s.model_id OPERATOR(pg_catalog.=) $1 AND s.version OPERATOR(pg_catalog.=) n.version"
 				  " WHERE n.model_id OPERATOR(pg_catalog.=) $1 AND n.state OPERATOR(pg_catalog.=) 'ready'"
