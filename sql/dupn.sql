@@ -30,6 +30,7 @@ CREATE TABLE _dupn.model (
 	options				jsonb NOT NULL,
 	published			int,
 	previous			int,
+	rejections			int NOT NULL DEFAULT 0,	-- versions in a row that were not published, being worse
 	last_version		int NOT NULL DEFAULT 0,
 	created_at			timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
@@ -108,6 +109,7 @@ CREATE TABLE _dupn.version (
 	since			timestamptz,	-- rows after it were trained on, NULL: all
 	nights			int NOT NULL DEFAULT 0,	-- since the last full training
 	recent			jsonb,			-- rows of the days before trained_until, by relation: tells those that come late
+	decision		text,			-- published, rejected or waits, and why; NULL: not ready
 	created_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	PRIMARY KEY (model_id, version)
 );
@@ -144,6 +146,30 @@ CREATE TABLE _dupn.metric (
 	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE
 );
 COMMENT ON TABLE _dupn.metric IS 'metrics of versions and of simple baselines on the same split';
+
+CREATE TABLE _dupn.drift (
+	model_id		int NOT NULL,
+	version			int NOT NULL,
+	since			timestamptz,	-- of the rows after this moment; NULL: of those held out
+	until			timestamptz,	-- of the latest of them; NULL of columns
+	"group"			text NOT NULL,	-- item, property, profile, context, thing; label, score, metric
+	task			text NOT NULL,	-- '' of columns that are no task's
+	name			text NOT NULL,	-- of the column or the metric
+	rows			bigint,
+	users			bigint,			-- who have them
+	missing			float8,			-- share of rows without a value
+	unknown			float8,			-- share of ids that the version does not know; NULL: none are read
+	value			float8,			-- rate of positives, mean of scores, or the metric
+	sketch			jsonb,			-- {part: values}: what the next version is compared with
+	previous		int,			-- the version that it was compared with, NULL: none
+	psi				float8,			-- population stability index against it, less what chance makes
+	previous_missing float8,
+	previous_unknown float8,
+	previous_value	float8,
+	PRIMARY KEY (model_id, version, "group", task, name),
+	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE
+);
+COMMENT ON TABLE _dupn.drift IS 'what versions have newly learned, and how far it is from what the version before had';
 
 CREATE TABLE _dupn.evaluation (
 	job_id			bigint PRIMARY KEY,
@@ -200,6 +226,7 @@ SELECT pg_catalog.pg_extension_config_dump('_dupn.job_job_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.version', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.weight', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.metric', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.drift', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation_metric', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.refresh', '');
@@ -605,10 +632,10 @@ COMMENT ON VIEW dupn_features IS 'how each column of a model is read';
 CREATE VIEW dupn_versions WITH (security_barrier) AS
 SELECT m.name AS model, v.version, v.state, v.version IS NOT DISTINCT FROM m.published AS published,
 	v.created_at, v.since, v.cut, v.trained_until, v.events, v.users, v.items, v.parameters, v.bytes,
-	v.mode, v.parent, v.nights, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
+	v.mode, v.parent, v.nights, v.decision, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
 FROM _dupn.version v JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves';
+COMMENT ON VIEW dupn_versions IS 'trained versions, which of them serves, and what was decided when each was ready';
 
 CREATE VIEW dupn_mapped WITH (security_barrier) AS
 SELECT f.* FROM dupn_mapped_files() f;
@@ -656,6 +683,13 @@ FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_baselines IS 'every metric of every version and every simple baseline, and with compare_alone of each task trained alone';
 
+CREATE VIEW dupn_drift WITH (security_barrier) AS
+SELECT m.name AS model, d.version, d.previous AS previous_version, d.since, d."group", CASE WHEN d.task OPERATOR(pg_catalog.<>) '' THEN d.task END AS task, d.name,
+	d.rows, d.users, d.psi, d.missing, d.previous_missing, d.unknown, d.previous_unknown, d.value, d.previous_value
+FROM _dupn.drift d JOIN _dupn.model m USING (model_id)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW dupn_drift IS 'how far columns, labels, scores and metrics moved from version to version: the rows after since that a version newly learned, or without it those held out, beside those of the previous version';
+
 CREATE VIEW dupn_evaluations WITH (security_barrier) AS
 SELECT e.job_id, m.name AS model, e.version, e.other_version, e.since, e.until, e.evaluated_at, x.task, x.source, x.metric, x.slice,
 	x.value, x.low, x.high, x.difference AS first_minus_this, x.difference_low, x.difference_high, x.samples
@@ -695,4 +729,4 @@ CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(x.bins) WITH ORDINALITY b (en
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_calibration IS 'what probabilities came true: samples by probability in ten bins of the same size, of versions and (with their job) of evaluations; of several classes, of the most likely one';
 
-GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_evaluations, dupn_comparisons, dupn_calibration TO PUBLIC;
+GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_drift, dupn_evaluations, dupn_comparisons, dupn_calibration TO PUBLIC;

@@ -439,6 +439,7 @@ typedef struct Decision
 	bool		rejected;		/* by the policy "better" */
 	bool		compared;		/* with version `than` (0: there was none), which still must serve */
 	int32		than;
+	bool		noted;			/* the reason is among the job's notes */
 	const char *text;			/* "published", "rejected: why", "waits: why" */
 } Decision;
 

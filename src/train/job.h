@@ -99,7 +99,8 @@ extern int64 job_request(Model *model, const char *action, Jsonb *options, char 
 
 /*
  * Add a job behind the one that this process does, for the same model: the same
- * worker takes it.  Inside a transaction.
+ * worker takes it.  Where one like it waits already: that one.  Inside a
+ * transaction.
  */
 extern int64 job_enqueue_next(const Job *job, const char *action, Jsonb *options);
 

@@ -164,14 +164,13 @@ extern void calibrate(Trainer *trainer);
 
 /*
  * Is what was trained to serve?  When it is judged and before a refit; judged:
- * the reported samples, whose first results are the network's (of the primary
- * task they are cut down to what is compared).  ratio: loss over constant of the
- * tasks there, NAN: none, or not a number.  With a source SOURCE_PARENT
+ * the reported samples, whose first results are the network's (those of the
+ * primary task are cut down to what is compared).  With a source SOURCE_PARENT
  * among the metrics, where that is the published version, this is what it is
  * compared with; else the published version is loaded and asked.  Manages
  * transactions.
  */
-extern Decision *policy_decide(Trainer *trainer, Judged *judged, const double *ratio, const Metrics *metrics);
+extern Decision *policy_decide(Trainer *trainer, Judged *judged, const Metrics *metrics);
 
 /* What many rejections in a row lead to; when the version is stored. */
 extern void policy_rejections(const Trainer *trainer, int rejections);
