@@ -397,7 +397,7 @@ job_workers(int n)
 void
 job_spilled(int64 bytes)
 {
-	worker.spilled = bytes;
+	worker.spilled = Max(worker.spilled, bytes);
 }
 
 void

@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #define ENOUGH_REJECTIONS	7	/* in a row, until all is trained anew */
@@ -257,6 +258,9 @@ ask_published(Trainer *trainer, Judged *judged, int t, int32 published, const Me
 		*reason = "it was trained on all samples that are held out";
 		return NULL;
 	}
+
+	/* as much again is read, beside which this must not be more than is allowed */
+	(void) column_memory_reserve(trainer->data->memory, MemoryContextMemAllocated(trainer->data->context, true));
 
 	/* what is drawn by it is the same */
 	subject.model->options.seed = trainer->model->options.seed;

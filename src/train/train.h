@@ -90,7 +90,7 @@ extern void job_apply_options(Model *model, Jsonb *options);
  */
 extern void job_memory(void);
 
-/* Bytes that were written to temporary files, shown in the job row. */
+/* Bytes that were written to temporary files, of one data set; the job row shows the most. */
 extern void job_spilled(int64 bytes);
 
 /*
