@@ -95,11 +95,19 @@ below_popularity(const Trainer *trainer, const Metrics *metrics, const Metric *f
 	return psprintf("\"%s\" %s %.3f is below %.3f for %s", task->name, first->metric, first->value, value, source);
 }
 
-/* Does it know far fewer ids than the version before knew of its rows?  Then the reason. */
+/*
+ * Does it know far fewer ids than the version before knew of its rows?  Then the
+ * reason.  Where the vocabularies are those of a version and no night's, not to
+ * publish helps nobody.
+ */
 static const char *
-lost_ids(const Drift *drift)
+lost_ids(const Dataset *data)
 {
-	for (int i = 0; drift->same_rows && i < drift->n; i++)
+	const Drift *drift = data->drift;
+
+	if (!drift->same_rows || (data->base && drift->since == DT_NOBEGIN))
+		return NULL;
+	for (int i = 0; i < drift->n; i++)
 	{
 		const Sketch *sketch = &drift->sketch[i];
 		double		now = sketch_unknown(sketch);
@@ -331,7 +339,7 @@ decide_better(Trainer *trainer, Judged *judged, const Metrics *metrics, Decision
 	metrics_main(metrics, trainer->model, t, SOURCE_PARENT, &first, &other);
 	if (first == NULL)
 		return reject(decision, psprintf("task \"%s\" could not be judged", transfer->primary));
-	if ((reason = lost_ids(trainer->data->drift)) != NULL ||
+	if ((reason = lost_ids(trainer->data)) != NULL ||
 		(reason = below_popularity(trainer, metrics, first)) != NULL)
 		return reject(decision, reason);
 	if (!from_published || other == NULL)
