@@ -68,7 +68,7 @@ is($session[1]->query("SELECT dupn_vector_version(dupn_user_vector(3, 'shop'))")
 $_->quit foreach @session;
 is(answers($primary, 'shop', 'shop'), $second, 'the answers are those of before');
 is(answers($standby, 'shop', 'shop'), $second, 'on both');
-is($standby->safe_psql('shop', "SELECT dupn_user_vector(3, 'shop')"), $primary->safe_psql('shop', "SELECT dupn_user_vector(3, 'shop')"), 'vectors are equal, bit by bit as they are printed');
+is($standby->safe_psql('shop', "SELECT dupn_user_vector(3, 'shop')::real[]"), $primary->safe_psql('shop', "SELECT dupn_user_vector(3, 'shop')::real[]"), 'vectors are equal, bit by bit as they are printed');
 is($standby->safe_psql('shop', 'SELECT version, decision FROM dupn_versions ORDER BY version'), "1|published\n2|published\n3|waits", 'the standby shows what was decided');
 
 # ---- what writes is refused ----
