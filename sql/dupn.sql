@@ -107,7 +107,7 @@ CREATE TABLE _dupn.version (
 	mode			text NOT NULL,	-- of its training: full, alone, head, finetune, nightly; or import
 	parent			int,			-- the version that it started from, NULL: from nothing
 	since			timestamptz,	-- rows after it were trained on, NULL: all
-	nights			int NOT NULL DEFAULT 0,	-- since the last full training
+	nights			int NOT NULL DEFAULT 0,	-- since the last full training, published or rejected
 	recent			jsonb,			-- rows of the days before trained_until, by relation: tells those that come late
 	decision		text,			-- published, rejected or waits, and why; NULL: not ready
 	created_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),

@@ -128,6 +128,13 @@ version_finish(int32 model_id, int32 version, const VersionFacts *facts, Decisio
 		version_publish(model_name, model_id, version);
 	if (!decision->rejected)
 		return 0;
+
+	/* training all was tried, and need not be again the next night */
+	state_execute("UPDATE _dupn.version p SET nights = 0 FROM _dupn.version v, _dupn.model m"
+				  " WHERE v.model_id OPERATOR(pg_catalog.=) $1 AND v.version OPERATOR(pg_catalog.=) $2"
+				  " AND v.mode OPERATOR(pg_catalog.=) 'full' AND m.model_id OPERATOR(pg_catalog.=) $1"
+				  " AND p.model_id OPERATOR(pg_catalog.=) $1 AND p.version OPERATOR(pg_catalog.=) m.published",
+				  2, types, values, NULL, NULL, NULL);
 	state_execute("UPDATE _dupn.model SET rejections = rejections OPERATOR(pg_catalog.+) 1"
 				  " WHERE model_id OPERATOR(pg_catalog.=) $1 RETURNING rejections",
 				  1, types, values, NULL, &rejections, &isnull);

@@ -2,7 +2,7 @@
 -- in a row; and how far the rows of a night are from those before.
 SET client_min_messages = error;
 SET timezone = 'UTC';
-SELECT plan(52);
+SELECT plan(58);
 
 CREATE SCHEMA policy;
 SET search_path = policy, public;
@@ -176,4 +176,27 @@ SELECT matches(decision(24), '^rejected: \d+\.\d % of column "item_id" are unkno
 UPDATE clock SET renamed = false;
 CALL dupn_run('p', 'train', '{"drift_limit": 100}');
 SELECT unalike(notes(25), '%drift%', 'far is what the option says');
+
+-- ---- nights ----
+
+CALL next_day();
+CALL dupn_run('p', 'finetune');
+SELECT matches(decision(26), '^(published|rejected): "click" auc \d\.\d{3} against \d\.\d{3} of version 25 \(difference', 'a night is compared with the version that it started from');
+SELECT ok(NOT EXISTS (SELECT FROM dupn_jobs j, jsonb_object_keys(phase_seconds) p WHERE j.version = 26 AND p = 'learning levels'), 'which is not loaded again');
+SELECT is(array_agg(DISTINCT since), (SELECT ARRAY[trained_until] FROM dupn_versions WHERE model = 'p' AND version = 25), 'its rows are those that came since')
+  FROM dupn_drift WHERE model = 'p' AND version = 26;
+SELECT is(rows, (SELECT count(*) FROM events, dupn_versions v WHERE v.model = 'p' AND v.version = 25 AND occurred_at > trained_until), 'all of them')
+  FROM dupn_drift WHERE model = 'p' AND version = 26 AND name = 'item_id';
+SELECT dupn_publish('p', 26) IS NOT NULL AS published \gset
+CALL next_day();
+UPDATE clock SET renamed = true;
+CALL dupn_run('p', 'finetune');
+SELECT matches(decision(27), '^rejected: \d+\.\d % of column "item_id" are unknown, of version 26 0\.0 % were$', 'a night of ids that the version before did not know is not published');
+UPDATE clock SET renamed = false;
+SELECT dupn_alter_model('p', '{"full_every": 2}') IS NOT NULL AS altered \gset
+CALL dupn_run('p', 'finetune', '{"learning_rate": 1e-4, "epochs": 1}');
+CALL dupn_run('p', 'finetune');
+SELECT is(array_agg(mode || CASE WHEN decision ~ '^rejected' THEN ' rejected' ELSE '' END ORDER BY version), '{"full rejected",nightly}',
+	'when a training of all was rejected, the next night is a night again')
+  FROM (SELECT version, mode, CASE version WHEN 28 THEN decision END AS decision FROM dupn_versions WHERE model = 'p' AND version > 27) v;
 SELECT * FROM finish();
