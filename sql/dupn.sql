@@ -31,6 +31,7 @@ CREATE TABLE _dupn.model (
 	published			int,
 	previous			int,
 	experiment			text,		-- that runs, a row of _dupn.share; NULL: none
+	rejections			int NOT NULL DEFAULT 0,	-- versions in a row that were not published, being worse
 	last_version		int NOT NULL DEFAULT 0,
 	created_at			timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
@@ -109,9 +110,10 @@ CREATE TABLE _dupn.version (
 	mode			text NOT NULL,	-- of its training: full, alone, head, finetune, nightly; or import
 	parent			int,			-- the version that it started from, NULL: from nothing
 	since			timestamptz,	-- rows after it were trained on, NULL: all
-	nights			int NOT NULL DEFAULT 0,	-- since the last full training
+	nights			int NOT NULL DEFAULT 0,	-- since the last full training, published or rejected
 	recent			jsonb,			-- rows of the days before trained_until, by relation: tells those that come late
 	pinned			boolean NOT NULL DEFAULT false,
+	decision		text,			-- published, rejected or waits, and why; NULL: not ready
 	created_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	PRIMARY KEY (model_id, version)
 );
@@ -172,6 +174,30 @@ CREATE TABLE _dupn.metric (
 	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE
 );
 COMMENT ON TABLE _dupn.metric IS 'metrics of versions and of simple baselines on the same split';
+
+CREATE TABLE _dupn.drift (
+	model_id		int NOT NULL,
+	version			int NOT NULL,
+	since			timestamptz,	-- of the rows after this moment; NULL: of those held out
+	until			timestamptz,	-- of the latest of them; NULL of columns
+	"group"			text NOT NULL,	-- item, property, profile, context, thing; label, score, metric
+	task			text NOT NULL,	-- '' of columns that are no task's
+	name			text NOT NULL,	-- of the column or the metric
+	rows			bigint,
+	users			bigint,			-- who have them
+	missing			float8,			-- share of rows without a value
+	unknown			float8,			-- share of ids that the version does not know; NULL: none are read
+	value			float8,			-- rate of positives, mean of scores, or the metric
+	sketch			jsonb,			-- {part: values}: what the next version is compared with
+	previous		int,			-- the version that it was compared with, NULL: none
+	psi				float8,			-- population stability index against it, less what chance makes
+	previous_missing float8,
+	previous_unknown float8,
+	previous_value	float8,
+	PRIMARY KEY (model_id, version, "group", task, name),
+	FOREIGN KEY (model_id, version) REFERENCES _dupn.version ON DELETE CASCADE
+);
+COMMENT ON TABLE _dupn.drift IS 'what versions have newly learned, and how far it is from what the version before had';
 
 CREATE TABLE _dupn.evaluation (
 	job_id			bigint PRIMARY KEY,
@@ -244,6 +270,7 @@ SELECT pg_catalog.pg_extension_config_dump('_dupn.weight', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.optimizer', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.optimizer_part', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.metric', '');
+SELECT pg_catalog.pg_extension_config_dump('_dupn.drift', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.evaluation_metric', '');
 SELECT pg_catalog.pg_extension_config_dump('_dupn.refresh', '');
@@ -690,11 +717,11 @@ SELECT m.name AS model, v.version, v.state, v.version IS NOT DISTINCT FROM m.pub
 	v.stored_bytes, v.delta_of, v.pinned,
 	(SELECT o.stored_bytes FROM _dupn.optimizer o WHERE o.model_id OPERATOR(pg_catalog.=) v.model_id
 		AND o.version OPERATOR(pg_catalog.=) v.version AND o.checksum IS NOT NULL) AS optimizer_bytes,
-	v.mode, v.parent, v.nights, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
+	v.mode, v.parent, v.nights, v.decision, v.seconds AS training_seconds, v.seed, v.workers, v.kernel, v.job_id, v.options
 FROM _dupn.version v JOIN _dupn.model m USING (model_id)
 WHERE v.state OPERATOR(pg_catalog.<>) 'dropped'
 	AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
-COMMENT ON VIEW dupn_versions IS 'trained versions and which of them serves; stored_bytes of the bytes they have, where a version is stored as its difference to another one, delta_of';
+COMMENT ON VIEW dupn_versions IS 'trained versions, which of them serves, and what was decided when each was ready; stored_bytes of the bytes they have, where a version is stored as its difference to another one, delta_of';
 
 CREATE VIEW dupn_shares WITH (security_barrier) AS
 SELECT m.name AS model, s.experiment, s.version, s.share, s.ended_at IS NULL AS running,
@@ -749,6 +776,13 @@ FROM _dupn.metric x JOIN _dupn.model m USING (model_id)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_baselines IS 'every metric of every version and every simple baseline, and with compare_alone of each task trained alone';
 
+CREATE VIEW dupn_drift WITH (security_barrier) AS
+SELECT m.name AS model, d.version, d.previous AS previous_version, d.since, d."group", CASE WHEN d.task OPERATOR(pg_catalog.<>) '' THEN d.task END AS task, d.name,
+	d.rows, d.users, d.psi, d.missing, d.previous_missing, d.unknown, d.previous_unknown, d.value, d.previous_value
+FROM _dupn.drift d JOIN _dupn.model m USING (model_id)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
+COMMENT ON VIEW dupn_drift IS 'how far columns, labels, scores and metrics moved from version to version: the rows after since that a version newly learned, or without it those held out, beside those of the previous version';
+
 CREATE VIEW dupn_evaluations WITH (security_barrier) AS
 SELECT e.job_id, m.name AS model, e.version, e.other_version, e.since, e.until, e.evaluated_at, x.task, x.source, x.metric, x.slice,
 	x.value, x.low, x.high, x.difference AS first_minus_this, x.difference_low, x.difference_high, x.samples
@@ -788,4 +822,4 @@ CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(x.bins) WITH ORDINALITY b (en
 WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) m.owner AND pg_catalog.pg_has_role(r.oid, 'USAGE'));
 COMMENT ON VIEW dupn_calibration IS 'what probabilities came true: samples by probability in ten bins of the same size, of versions and (with their job) of evaluations; of several classes, of the most likely one';
 
-GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_shares, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_evaluations, dupn_comparisons, dupn_calibration TO PUBLIC;
+GRANT SELECT ON dupn_models, dupn_tasks, dupn_features, dupn_versions, dupn_shares, dupn_mapped, dupn_jobs, dupn_metrics, dupn_baselines, dupn_drift, dupn_evaluations, dupn_comparisons, dupn_calibration TO PUBLIC;

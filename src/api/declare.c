@@ -371,6 +371,12 @@ dupn_drop_task(PG_FUNCTION_ARGS)
 	char	   *name = text_argument(fcinfo, 1, "name");
 	Parameters	parameters = {0};
 
+	if (model->options.primary && strcmp(model->options.primary, name) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("task \"%s\" decides which versions of model \"%s\" are published", name, model->name),
+				 errhint("Let another one decide, or the first: SELECT dupn_alter_model(%s, '{\"primary\": null}').",
+						 quote_literal_cstr(model->name))));
 	put(&parameters, INT4OID, Int32GetDatum(model->id), false);
 	put_text(&parameters, name);
 	if (execute("DELETE FROM _dupn.task" WHERE_MODEL " AND name OPERATOR(pg_catalog.=) $2", &parameters) == 0)

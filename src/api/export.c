@@ -143,19 +143,22 @@ import(Model *model, const ImportOptions *options, const void *data, size_t byte
 {
 	Repacked   *repacked = image_repack(data, bytes, model, what, CurrentMemoryContext);
 	int32		version;
+	Decision	decision = {0};
 
 	if (source != NULL)
 		MemoryContextDelete(source);
 	check_tasks(model, repacked->image);
 	base_check(model, repacked->image);
 
+	/* that is published when its file is there */
+	decision.text = options->publish ? "published: imported" : "waits: imported";
 	version = version_import(model->id, model->options_json);
 	image_insert(model->id, version, repacked->metadata, repacked->piece, repacked->n, check_interrupts);
 	fail_point("import: stored");
 	version_finish(model->id, version, &(VersionFacts) {
 		.parameters = (int64) repacked->image->layout.floats, .items = repacked->image->catalogue.n,
 		.cut = DT_NOBEGIN, .trained_until = DT_NOBEGIN, .since = DT_NOBEGIN
-	}, false);
+	}, &decision);
 	if (options->publish)
 	{
 		/* a snapshot that sees the rows */

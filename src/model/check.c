@@ -444,6 +444,8 @@ model_check(const Model *model, bool with_notices)
 	FeatureSet *set;
 
 	switches_check(model);
+	if (model->options.primary && model->n_tasks > 0)
+		(void) model_task(model, model->options.primary);
 	check_relation(events, relations->events);
 	check_column(events, relations->events, "user column", relations->user_column, &user_type);
 	check_key_type("user column", relations->user_column, user_type);

@@ -478,6 +478,17 @@ typedef struct VersionFacts
 								 * parameters and items */
 } VersionFacts;
 
+/* Is a version to serve? */
+typedef struct Decision
+{
+	bool		publish;
+	bool		rejected;		/* by the policy "better" */
+	bool		compared;		/* with version `than` (0: there was none), which still must serve */
+	int32		than;
+	bool		noted;			/* the reason is among the job's notes */
+	const char *text;			/* "published", "rejected: why", "waits: why" */
+} Decision;
+
 /*
  * A new version of a model in state "building", noted in the job's row: its
  * number.  mode: how it was trained; parent: the version that it started from,
@@ -490,11 +501,13 @@ extern int32 version_create(int32 model_id, int64 job_id, int64 seed, int worker
 extern int32 version_import(int32 model_id, Jsonb *options);
 
 /*
- * Make a stored version "ready" with its facts and, if asked, let it serve.
- * Inside the caller's transaction, which may also insert the metrics; the
- * model's row is locked until it ends.
+ * Make a stored version "ready" with its facts and, if it was decided so, let it
+ * serve; another one may have been published since, then it waits and the
+ * decision says so.  Returns how many versions were rejected in a row.  Inside the caller's
+ * transaction, which may also insert the metrics; the model's row is locked
+ * until it ends.
  */
-extern void version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool publish);
+extern int	version_finish(int32 model_id, int32 version, const VersionFacts *facts, Decision *decision);
 
 /* ---------------- retention.c: versions that go ---------------- */
 

@@ -23,12 +23,14 @@ typedef enum OptionType
 	OPTION_BOOL,				/* bool */
 	OPTION_FLAG,				/* bool: one of two words, false is the first */
 	OPTION_CHOICE,				/* int: index of a word */
+	OPTION_POLICY,				/* the same; true is the first word and false the last */
 	OPTION_INT,					/* int */
 	OPTION_INT64,				/* int64 */
 	OPTION_NUMBER,				/* double */
 	OPTION_INTS,				/* int[] and a count */
 	OPTION_NAME,				/* char * */
 	OPTION_TABLE,				/* char * */
+	OPTION_TASK,				/* char * */
 	OPTION_NAMES,				/* char ** and a count */
 	OPTION_OBJECT,				/* Jsonb * */
 	OPTION_WEIGHTS,				/* NamedWeights * */
@@ -117,7 +119,10 @@ static const Option model_table[] = {
 	{"evaluate_samples", OPTION_INT, "samples of a task that are judged, at most", AT(evaluate_samples), 50000, 1, INT_MAX},
 
 	{"max_runtime", OPTION_INTERVAL, "how long a job may take before it is ended, 0 for any time", AT(max_runtime), 0, .max = 365},
-	{"publish", OPTION_BOOL, "whether a trained version serves at once, or waits for dupn_publish", AT(publish), true},
+	{"publish", OPTION_POLICY, "whether a trained version serves at once, unless it is worse than the one that serves, or waits for dupn_publish", AT(publish), PUBLISH_BETTER, .word = {"always", "better", "never"}},
+	{"primary", OPTION_TASK, "task that decides whether a version is worse, without it the model's first", AT(primary)},
+	{"tolerance", OPTION_NUMBER, "how much lower its main metric may be", AT(tolerance), .01, 0, 1},
+	{"drift_limit", OPTION_NUMBER, "how far (PSI) a column may move from the version before until the job says so", AT(drift_limit), .25, 0, 1e6},
 	{"rebase", OPTION_INT, "differences that may follow one another before a version is stored whole again, 0: each is", AT(rebase), 30, 0, 100},
 	{"keep_versions", OPTION_INT, "newest versions that are kept, with those that are needed; 0 for any number", AT(keep_versions), 30, 0, INT_MAX},
 	{"keep_days", OPTION_NUMBER, "days that older versions are kept beside them; 0 for none, or with \"keep_versions\" 0 for ever", AT(keep_days), 0, 0, 1e5},
@@ -280,6 +285,19 @@ word_index(const Option *option, const JsonbValue *value)
 		appendStringInfo(&words, "%s\"%s\"", i == 0 ? "" : last ? " or " : ", ", option->word[i]);
 	}
 	wrong_type(option, words.data);
+}
+
+/* A word, or whether the first of them or the last. */
+static int
+policy_index(const Option *option, const JsonbValue *value)
+{
+	int			last = 0;
+
+	if (value->type != jbvBool)
+		return word_index(option, value);
+	while (last + 1 < lengthof(option->word) && option->word[last + 1] != NULL)
+		last++;
+	return value->val.boolean ? 0 : last;
 }
 
 static char *
@@ -446,6 +464,7 @@ set_default(const Option *option, void *base)
 			FIELD(base, option->offset, bool) = option->value != 0;
 			break;
 		case OPTION_CHOICE:
+		case OPTION_POLICY:
 		case OPTION_INT:
 			FIELD(base, option->offset, int) = (int) option->value;
 			break;
@@ -467,6 +486,7 @@ set_default(const Option *option, void *base)
 			break;
 		case OPTION_NAME:
 		case OPTION_TABLE:
+		case OPTION_TASK:
 			FIELD(base, option->offset, char *) = NULL;
 			break;
 		case OPTION_OBJECT:
@@ -504,6 +524,9 @@ set_value(const Option *option, void *base, JsonbValue *value)
 		case OPTION_CHOICE:
 			FIELD(base, option->offset, int) = word_index(option, value);
 			break;
+		case OPTION_POLICY:
+			FIELD(base, option->offset, int) = policy_index(option, value);
+			break;
 		case OPTION_INT:
 			FIELD(base, option->offset, int) = (int) checked_number(option, value, true, "a whole number");
 			break;
@@ -522,6 +545,9 @@ set_value(const Option *option, void *base, JsonbValue *value)
 			break;
 		case OPTION_TABLE:
 			FIELD(base, option->offset, char *) = name_value(option, value, "the name of a table");
+			break;
+		case OPTION_TASK:
+			FIELD(base, option->offset, char *) = name_value(option, value, "the name of a task");
 			break;
 		case OPTION_OBJECT:
 			if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))

@@ -26,6 +26,13 @@ typedef enum HoldoutKind
 								 * before it decides early stopping */
 } HoldoutKind;
 
+typedef enum PublishPolicy
+{
+	PUBLISH_ALWAYS,				/* "always" or true: a trained version serves at once */
+	PUBLISH_BETTER,				/* unless it is worse than the one that serves, see policy.c */
+	PUBLISH_NEVER				/* "never" or false: it waits for dupn_publish */
+} PublishPolicy;
+
 typedef struct ModelOptions
 {
 	/* the network */
@@ -91,7 +98,10 @@ typedef struct ModelOptions
 	int64		max_runtime;	/* microseconds, 0: any time */
 
 	/* serving */
-	bool		publish;		/* true: a trained version serves at once */
+	PublishPolicy publish;		/* "better" */
+	char	   *primary;		/* the task that decides; NULL: the model's first */
+	double		tolerance;		/* .01: drop of its main metric that is let pass */
+	double		drift_limit;	/* .25: of a column's PSI, beyond which a job says so */
 	bool		keep_optimizer; /* true: store what it remembers */
 	int			rebase;			/* 30: differences in a row, before a version is stored whole */
 	int			keep_versions;	/* 30, 0: any number */

@@ -63,34 +63,46 @@ version_import(int32 model_id, Jsonb *options)
 	return insert_version(model_id, 0, 0, 0, options, "import", 0);
 }
 
-char *
-version_lock_model(int32 model_id)
+/* Also the version that serves, 0: none, unless NULL. */
+static char *
+lock_model(int32 model_id, int32 *published)
 {
-	Datum		name;
-	bool		isnull;
+	Datum		row[2];
+	bool		isnull[2];
 
-	if (state_execute("SELECT name FROM _dupn.model WHERE model_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-					  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(model_id)}, NULL, &name, &isnull) == 0)
+	if (state_execute("SELECT name, published FROM _dupn.model WHERE model_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+					  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(model_id)}, NULL, row, isnull) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the model has been dropped")));
-	return TextDatumGetCString(name);
+	if (published)
+		*published = isnull[1] ? 0 : DatumGetInt32(row[1]);
+	return TextDatumGetCString(row[0]);
 }
 
-void
-version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool publish)
+char *
+version_lock_model(int32 model_id)
+{
+	return lock_model(model_id, NULL);
+}
+
+int
+version_finish(int32 model_id, int32 version, const VersionFacts *facts, Decision *decision)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, FLOAT8OID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID};
+	TIMESTAMPTZOID, FLOAT8OID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
 	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version),
 		Int64GetDatum(facts->parameters), Int64GetDatum(facts->events),
 		Int64GetDatum(facts->users), Int64GetDatum(facts->items),
 		TimestampTzGetDatum(facts->cut), TimestampTzGetDatum(facts->trained_until),
 		Float8GetDatum(facts->seconds), facts->kernel ? CStringGetTextDatum(facts->kernel) : (Datum) 0,
 		TimestampTzGetDatum(facts->since), Int32GetDatum(facts->nights),
-	facts->recent ? CStringGetTextDatum(facts->recent) : (Datum) 0};
-	char		nulls[] = "             ";
+	facts->recent ? CStringGetTextDatum(facts->recent) : (Datum) 0, (Datum) 0};
+	char		nulls[] = "              ";
 	char	   *model_name;
+	int32		published;
+	Datum		rejections;
+	bool		isnull;
 
 	if (facts->kernel == NULL)
 		nulls[3] = nulls[4] = nulls[8] = nulls[9] = 'n';
@@ -104,16 +116,35 @@ version_finish(int32 model_id, int32 version, const VersionFacts *facts, bool pu
 	if (TIMESTAMP_IS_NOBEGIN(facts->trained_until))
 		nulls[7] = 'n';
 
-	model_name = version_lock_model(model_id);
+	model_name = lock_model(model_id, &published);
+	if (decision->publish && decision->compared && published != decision->than)
+	{
+		decision->publish = false;
+		decision->text = psprintf("waits: version %d was published meanwhile", published);
+	}
+	values[13] = CStringGetTextDatum(decision->text);
 	if (state_execute("UPDATE _dupn.version SET state = 'ready', parameters = $3, events = $4, users = $5,"
 					  " items = $6, cut = $7, trained_until = $8, seconds = $9, kernel = $10, since = $11, nights = $12,"
-					  " recent = $13::pg_catalog.jsonb"
+					  " recent = $13::pg_catalog.jsonb, decision = $14"
 					  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2"
 					  " AND state OPERATOR(pg_catalog.=) 'building'",
-					  13, types, values, nulls, NULL, NULL) == 0)
+					  14, types, values, nulls, NULL, NULL) == 0)
 		elog(ERROR, "version %d of model \"%s\" is not being built", version, model_name);
-	if (publish)
+	if (decision->publish)
 		version_publish(model_name, model_id, version);
+	if (!decision->rejected)
+		return 0;
+
+	/* training all was tried, and need not be again the next night */
+	state_execute("UPDATE _dupn.version p SET nights = 0 FROM _dupn.version v, _dupn.model m"
+				  " WHERE v.model_id OPERATOR(pg_catalog.=) $1 AND v.version OPERATOR(pg_catalog.=) $2"
+				  " AND v.mode OPERATOR(pg_catalog.=) 'full' AND m.model_id OPERATOR(pg_catalog.=) $1"
+				  " AND p.model_id OPERATOR(pg_catalog.=) $1 AND p.version OPERATOR(pg_catalog.=) m.published",
+				  2, types, values, NULL, NULL, NULL);
+	state_execute("UPDATE _dupn.model SET rejections = rejections OPERATOR(pg_catalog.+) 1"
+				  " WHERE model_id OPERATOR(pg_catalog.=) $1 RETURNING rejections",
+				  1, types, values, NULL, &rejections, &isnull);
+	return DatumGetInt32(rejections);
 }
 
 /* Another version may have the same content. */
@@ -176,7 +207,7 @@ version_publish(const char *model_name, int32 model_id, int32 version)
 
 	version_lock_model(model_id);
 	version_check_ready(model_name, model_id, version);
-	state_execute("UPDATE _dupn.model SET previous = published, published = $2"
+	state_execute("UPDATE _dupn.model SET previous = published, published = $2, rejections = 0"
 				  " WHERE model_id OPERATOR(pg_catalog.=) $1 AND (published OPERATOR(pg_catalog.=) $2) IS NOT TRUE",
 				  2, types, values, NULL, NULL, NULL);
 }

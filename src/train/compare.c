@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "train/evaluate.h"
+#include "train/compare.h"
 
 #include <math.h>
 
@@ -21,28 +21,10 @@
 
 #define PENDING (-1)
 
-/* What says which sample of a task is which, whoever judges it. */
-typedef struct SampleKey
-{
-	Cell		user;
-	TimestampTz time;
-	Cell		item;			/* target or candidate; CELL_NULL: none, or the version does not know it */
-} SampleKey;
-
-/* What one version has judged, when its data set is gone. */
-typedef struct Answers
-{
-	char	   *source;
-	int			n_tasks;
-	char	  **task;
-	Judged	   *judged;
-	SampleKey  *key[NN_MAX_TASKS];
-} Answers;
-
 /* ---------------- one version ---------------- */
 
-static void
-keep_keys(const Trainer *trainer, int t, Answers *answers)
+void
+answers_keep(const Trainer *trainer, int t, Answers *answers)
 {
 	const Dataset *data = trainer->data;
 	Judged	   *judged = &answers->judged[t];
@@ -64,8 +46,9 @@ keep_keys(const Trainer *trainer, int t, Answers *answers)
 	answers->key[t] = key;
 }
 
-static Answers *
-ask(Job *job, Subject *subject, const EvaluateOptions *options, TimestampTz since, const char *source, double begin)
+Answers *
+answers_ask(Job *job, Subject *subject, const EvaluateOptions *options, TimestampTz since, const char *source,
+			double begin)
 {
 	Trainer    *trainer = subject_load(job, subject, options, since);
 	Answers    *answers = palloc0(sizeof(Answers));
@@ -84,7 +67,7 @@ ask(Job *job, Subject *subject, const EvaluateOptions *options, TimestampTz sinc
 	served_evaluate(trainer, SPLIT_REPORT, answers->judged, ratio);
 	subject_note_trained(subject, trainer, answers->judged);
 	for (int t = 0; t < answers->n_tasks; t++)
-		keep_keys(trainer, t, answers);
+		answers_keep(trainer, t, answers);
 	subject_unload(trainer);
 	return answers;
 }
@@ -207,34 +190,47 @@ same_classes(const Judged *one, const Judged *two)
 	return true;
 }
 
-/* ---------------- the job ---------------- */
-
-static void
-compare_task(const Subject *subject, Answers *one, const Answers *two, int t, Metrics *metrics)
+int64
+answers_compare(const ModelTask *task, uint64 seed, Answers *one, int t, const Answers *two, Metrics *metrics,
+				const char **reason)
 {
-	const ModelTask *task = &subject->model->task[t];
 	Judged	   *judged = &one->judged[t];
-	int64		all = judged->n;
+	int64		all;
 	int			u = 0;
 
 	while (u < two->n_tasks && strcmp(two->task[u], task->name) != 0)
 		u++;
 	if (u == two->n_tasks)
 	{
-		job_note("task \"%s\" is not compared: %s does not have it", task->name, two->source);
-		return;
+		*reason = psprintf("%s does not have it", two->source);
+		return -1;
 	}
 	if (!same_classes(judged, &two->judged[u]))
 	{
-		job_note("task \"%s\" is not compared: the two versions have different classes", task->name);
-		return;
+		*reason = "the two versions have different classes";
+		return -1;
 	}
+	all = judged->n + two->judged[u].n;
 	keep_pairs(judged, &two->judged[u],
 			   pair_samples(one->key[t], judged->n, two->key[u], two->judged[u].n));
-	if (judged->n < Max(all, two->judged[u].n))
+	judge(judged, task, seed, metrics);
+	return all - 2 * judged->n;
+}
+
+/* ---------------- the job ---------------- */
+
+static void
+compare_task(const Subject *subject, Answers *one, const Answers *two, int t, Metrics *metrics)
+{
+	const ModelTask *task = &subject->model->task[t];
+	const char *reason;
+	int64		left_out = answers_compare(task, (uint64) subject->model->options.seed, one, t, two, metrics, &reason);
+
+	if (left_out < 0)
+		job_note("task \"%s\" is not compared: %s", task->name, reason);
+	else if (left_out > 0)
 		job_note("task \"%s\": " INT64_FORMAT " samples were judged by one of the versions alone and are left out",
-				 task->name, all + two->judged[u].n - 2 * judged->n);
-	judge(judged, task, (uint64) subject->model->options.seed, metrics);
+				 task->name, left_out);
 }
 
 static const char *
@@ -314,9 +310,9 @@ compare_run(Job *job)
 	/* what is drawn by it is the same */
 	two.model->options.seed = one.model->options.seed;
 	since = options.since != DT_NOEND ? options.since : subject_since(&one, &two);
-	first = ask(job, &one, &options, since, psprintf("version %d", one.version), 0.4);
-	second = ask(job, &two, &options, since,
-				 psprintf(two.version == one.version ? "version %d again" : "version %d", two.version), 0.8);
+	first = answers_ask(job, &one, &options, since, psprintf("version %d", one.version), 0.4);
+	second = answers_ask(job, &two, &options, since,
+						 psprintf(two.version == one.version ? "version %d again" : "version %d", two.version), 0.8);
 	job_progress("intervals", 0.9, 0, NULL);
 	for (int t = 0; t < one.model->n_tasks; t++)
 		compare_task(&one, first, second, t, &metrics);

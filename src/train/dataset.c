@@ -534,6 +534,7 @@ dataset_load(const Job *job, const Model *model, const ModelImage *base, DataRan
 			encode_positives(build, t);
 	}
 	column_store_finish(data->store);
+	drift_collect(build);
 	for (int t = 0; t < model->n_tasks; t++)
 		if (model->task[t].kind == NN_NEXT_ITEM && model->task[t].options.memory)
 			memory_learn(data, t);

@@ -288,6 +288,11 @@ extern void write_cells(IdWriter *writer, const Feature *feature, const Cell *ce
 extern int64 gather_rows(const RawRows *rows, int64 first_run, int64 n_runs, int64 **order,
 						 int64 *capacity);
 
+/* ---------------- drift.c ---------------- */
+
+/* data->drift: what the columns and labels of the new rows are like. */
+extern void drift_collect(Build *build);
+
 /* ---------------- rows.c ---------------- */
 
 /* The rows of a task's samples, when the events are readable. */

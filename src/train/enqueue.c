@@ -226,15 +226,15 @@ job_apply_options(Model *model, Jsonb *options)
 }
 
 /*
- * A job of the same model and action that is queued or running: its state, or
- * NULL.  An attempt that is not due yet does not count, nor one that the new job
- * would take the place of.
+ * A job of the same model and action that is queued or running, but for one: its
+ * state, or NULL.  An attempt that is not due yet does not count, nor one that
+ * the new job would take the place of.
  */
 static char *
-find_busy(const Model *model, const char *action, Jsonb *options, Oid extension, int64 *job_id)
+find_busy(const Model *model, const char *action, Jsonb *options, Oid extension, int64 except, int64 *job_id)
 {
-	Oid			types[] = {INT4OID, TEXTOID, OIDOID, JSONBOID, INT8OID};
-	Datum		values[5];
+	Oid			types[] = {INT4OID, TEXTOID, OIDOID, JSONBOID, INT8OID, INT8OID};
+	Datum		values[6];
 	Datum		row[2];
 	bool		isnull[2];
 	LOCKTAG		ask;
@@ -245,16 +245,17 @@ find_busy(const Model *model, const char *action, Jsonb *options, Oid extension,
 	values[1] = CStringGetTextDatum(action);
 	values[2] = ObjectIdGetDatum(extension);
 	values[3] = JsonbPGetDatum(options);
+	values[5] = Int64GetDatum(except);
 	for (*job_id = 0;; *job_id = DatumGetInt64(row[0]))
 	{
 		values[4] = Int64GetDatum(*job_id);
 		if (state_read("SELECT job_id, state FROM _dupn.job WHERE job_id OPERATOR(pg_catalog.>) $5"
 					   " AND model_id OPERATOR(pg_catalog.=) $1 AND action OPERATOR(pg_catalog.=) $2"
-					   " AND extension_oid OPERATOR(pg_catalog.=) $3"
+					   " AND extension_oid OPERATOR(pg_catalog.=) $3 AND job_id OPERATOR(pg_catalog.<>) $6"
 					   " AND (state OPERATOR(pg_catalog.=) 'running' OR state OPERATOR(pg_catalog.=) 'queued'"
 					   " AND (retry_of IS NULL OR due_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 					   " AND options OPERATOR(pg_catalog.<>) $4)) ORDER BY job_id LIMIT 1",
-					   5, types, values, NULL, row, isnull) == 0)
+					   6, types, values, NULL, row, isnull) == 0)
 			return NULL;
 		*job_id = DatumGetInt64(row[0]);
 		if (strcmp(TextDatumGetCString(row[1]), "queued") == 0 || job_alive(extension, *job_id))
@@ -308,10 +309,11 @@ insert_row(const Model *model, const char *action, Jsonb *options, const JobOpti
 
 /*
  * The new job, which is checked; or if it is skipped, *skipped, the one for whose
- * sake, or with keep its own row.
+ * sake, or with keep its own row.  from: the job that asks, for whose sake none
+ * is skipped, or 0.
  */
 static int64
-insert_job(Model *model, const char *action, Jsonb *options, Oid extension, bool keep, char **skipped)
+insert_job(Model *model, const char *action, Jsonb *options, Oid extension, int64 from, bool keep, char **skipped)
 {
 	const JobAction *what = job_action(action);
 	JobOptions	own;
@@ -329,7 +331,7 @@ insert_job(Model *model, const char *action, Jsonb *options, Oid extension, bool
 
 	*skipped = NULL;
 	if (own.when_running == WHEN_SKIP &&
-		(state = find_busy(model, action, options, extension, &job_id)) != NULL)
+		(state = find_busy(model, action, options, extension, from, &job_id)) != NULL)
 	{
 		*skipped = psprintf("skipped: job " INT64_FORMAT " (%s) of model \"%s\" is %s", job_id, action, model->name, state);
 		return keep ? insert_row(model, action, options, &own, extension, *skipped) : job_id;
@@ -357,7 +359,7 @@ add_job(Model *model, const char *action, Jsonb *options, bool keep, char **skip
 	launch.owner = model->owner_oid;
 	launch.extension = get_extension_oid("dupn", false);
 	launch.model_id = model->id;
-	job_id = insert_job(model, action, options, launch.extension, keep, skipped);
+	job_id = insert_job(model, action, options, launch.extension, 0, keep, skipped);
 	if (*skipped == NULL)
 		remember(job_id, &launch);
 	return job_id;
@@ -380,4 +382,13 @@ int64
 job_request(Model *model, const char *action, Jsonb *options, char **skipped)
 {
 	return add_job(model, action, options, true, skipped);
+}
+
+int64
+job_enqueue_next(const Job *job, const char *action, Jsonb *options)
+{
+	char	   *skipped;
+
+	return insert_job(model_get_by_id(job->model_id, false), action, options, job_own_launch()->extension, job->id,
+					  false, &skipped);
 }

@@ -374,6 +374,10 @@ job_note(const char *format,...)
 	}
 	MemoryContextSwitchTo(caller);
 
+	/* of data that are read twice it is said once */
+	for (int i = 0; i < worker.n_notes; i++)
+		if (strcmp(worker.note[i], note.data) == 0)
+			return;
 	if (worker.n_notes < MAX_NOTES)
 		worker.note[worker.n_notes++] = note.data;
 	else
@@ -402,7 +406,7 @@ job_workers(int n)
 void
 job_spilled(int64 bytes)
 {
-	worker.spilled = bytes;
+	worker.spilled = Max(worker.spilled, bytes);
 }
 
 void
@@ -410,7 +414,7 @@ job_progress(const char *phase, double fraction, double events_per_second, const
 {
 	count_phase();
 	strlcpy(worker.phase, phase, sizeof(worker.phase));
-	worker.fraction = Min(Max(fraction, 0), 1);
+	worker.fraction = Max(worker.fraction, Min(fraction, 1));	/* a second data set does not begin anew */
 	report(events_per_second, loss);
 	job_check();
 }
@@ -722,6 +726,7 @@ dupn_job_main(Datum arg)
 		worker.memory = 0;
 		worker.n_phases = 0;
 		worker.phase[0] = '\0';
+		worker.fraction = 0;
 		worker.job = job;
 		do_job(job);
 		worker.job = NULL;

@@ -97,6 +97,13 @@ extern int64 job_enqueue(Model *model, const char *action, Jsonb *options);
  */
 extern int64 job_request(Model *model, const char *action, Jsonb *options, char **skipped);
 
+/*
+ * Add a job behind the one that this process does, for the same model: the same
+ * worker takes it.  Where one like it waits already: that one.  Inside a
+ * transaction.
+ */
+extern int64 job_enqueue_next(const Job *job, const char *action, Jsonb *options);
+
 /* Did this transaction enqueue it? */
 extern bool job_enqueued_here(int64 job_id);
 

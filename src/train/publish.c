@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "fail.h"
 #include "lib/stringinfo.h"
+#include "train/drift.h"
 #include "train/report.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -204,12 +205,16 @@ make_metadata(const Trainer *trainer)
 
 /* Say what came of it: a warning where a simple baseline is as good, and the sentence. */
 static void
-say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics)
+say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics, const Decision *decision)
 {
 	StringInfoData sentence;
+	const char *reason = strchr(decision->text, ':');
 
 	initStringInfo(&sentence);
-	appendStringInfo(&sentence, "version %d %s", version, trainer->model->options.publish ? "published" : "stored");
+	appendStringInfo(&sentence, "version %d %s", version,
+					 decision->publish ? "published" : decision->rejected ? "rejected" : "stored");
+	if (reason != NULL && !decision->noted)
+		appendStringInfo(&sentence, " (%s)", reason + 2);
 	for (int t = 0; t < trainer->config->n_task; t++)
 	{
 		const char *name = trainer->config->task[t].name;
@@ -269,8 +274,20 @@ keeps_optimizer(const Trainer *trainer)
 	return trainer->model->options.keep_optimizer && trainer->transfer->mode != TRAIN_HEAD;
 }
 
+/* A step may have ruined what none has looked at since. */
+static void
+check_finite(const Trainer *trainer)
+{
+	for (size_t i = 0; i < trainer->layout->floats; i++)
+		if (!isfinite(trainer->steps->param[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("the weights are no longer finite numbers"),
+					 errhint("Lower the option \"learning_rate\".")));
+}
+
 void
-publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
+publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, double seconds)
 {
 	const Model *model = trainer->model;
 	const Dataset *data = trainer->data;
@@ -279,6 +296,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	char	   *retired;
 	int32		version;
 	const Night *night = trainer->transfer->night;
+	int			rejections;
 	VersionFacts facts = {
 		.parameters = (int64) trainer->layout->floats,
 		.events = data->events_before_cut + (model->options.refit ? data->events_after_cut : 0),
@@ -293,6 +311,8 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	};
 
 	job_progress("storing", 0.97, 0, trainer_ratios_json(trainer));
+
+	check_finite(trainer);
 
 	/* before the pieces point to columns, which may move to files */
 	(void) column_memory_reserve(trainer->data->memory, IMAGE_PART_BYTES);
@@ -313,13 +333,15 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	image_prewarm(model->id, version, job_check);
 	job_commit();
 
+	fail_point("publish: before");
 	job_begin();
 	facts.recent = night && model->options.refit ? night->recent : night_recent(model, facts.trained_until);
 	metrics_store(metrics, model, version, 0);
 	transfer_metrics(trainer, version);
-	version_finish(model->id, version, &facts, model->options.publish);
+	drift_store(trainer, version);
+	rejections = version_finish(model->id, version, &facts, decision);
 	job_commit();
-	fail_point("publish: ready");
+	fail_point("publish: after");
 
 	/* what it takes the place of */
 	job_begin();
@@ -330,5 +352,6 @@ publish_version(Trainer *trainer, const Metrics *metrics, double seconds)
 	optimizer_keep_newest(model->id);
 	job_commit();
 	fail_point("publish: retired");
-	say_what_came(trainer, version, metrics);
+	policy_rejections(trainer, rejections);
+	say_what_came(trainer, version, metrics, decision);
 }

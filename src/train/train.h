@@ -28,9 +28,12 @@
  *	  baseline.c	what a GROUP BY would have said on the same split
  *	  item_table.c	how often one item came after another
  *	  memory.c		the memory term of next_item
+ *	  drift.c		how far what is newly learned is from what came before
+ *	  policy.c		is a version better than the one that serves?
  *	  publish.c		a trained network becomes a version
  *	  night.c		on from a version by what came since, with night_look.c, night_rows.c,
  *					grow.c and memory_grow.c
+ *	  evaluate.c	versions judged on any samples; compare.c: two of them
  *	  estimate.c	dupn_estimate; with estimate_leak.c
  *	  refresh.c		stored vectors of all users or items, brought up to date
  *	  refresh_group.c	one group of them after another
@@ -88,7 +91,7 @@ extern void job_apply_options(Model *model, Jsonb *options);
  */
 extern void job_memory(void);
 
-/* Bytes that were written to temporary files, shown in the job row. */
+/* Bytes that were written to temporary files, of one data set; the job row shows the most. */
 extern void job_spilled(int64 bytes);
 
 /*
@@ -198,6 +201,8 @@ typedef struct Dataset
 	TimestampTz since;			/* events and samples after it are the night's own; those at it
 								 * and before are history; DT_NOBEGIN: all are trained on */
 	TimestampTz until_read;		/* nothing after it was read; DT_NOEND: all was */
+
+	struct Drift *drift;		/* of the rows after it, or else of those held out; see drift.h */
 
 	/* of evaluations; as dataset_load leaves them, a data set is trained on */
 	TimestampTz until;			/* samples at or after it are spare */

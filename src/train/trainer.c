@@ -19,6 +19,7 @@
 #include "settings.h"
 #include "train/alone.h"
 #include "train/dataset.h"
+#include "train/drift.h"
 #include "train/job.h"
 #include "train/leak.h"
 #include "train/memory.h"
@@ -187,7 +188,8 @@ trainer_network(Trainer *trainer)
 
 /* ---------------- the job ---------------- */
 
-static void
+/* The reported samples, with what the network said. */
+static Judged *
 report(Trainer *trainer, const Judged *alone, const Judged *parent, Metrics *metrics)
 {
 	int			n_task = trainer->config->n_task;
@@ -210,7 +212,7 @@ report(Trainer *trainer, const Judged *alone, const Judged *parent, Metrics *met
 					 trainer->config->task[t].name);
 			continue;
 		}
-		job_progress("baselines", 0.9, 0, trainer_ratios_json(trainer));
+		job_progress("baselines", 0.88, 0, trainer_ratios_json(trainer));
 		baselines(trainer->data, trainer->moments, t, &judged[t]);
 		if (alone)
 			*add_results(&judged[t], SOURCE_ALONE) = alone[t].results[0];
@@ -218,6 +220,7 @@ report(Trainer *trainer, const Judged *alone, const Judged *parent, Metrics *met
 			*add_results(&judged[t], SOURCE_PARENT) = parent[t].results[0];
 		judge(&judged[t], &trainer->model->task[t], (uint64) trainer->model->options.seed, metrics);
 	}
+	return judged;
 }
 
 Trainer *
@@ -325,6 +328,8 @@ train(Job *job, const Night *night)
 	Heads	   *heads = NULL;
 	Judged	   *alone = NULL;
 	Judged	   *parent = NULL;
+	Judged	   *judged;
+	Decision   *decision;
 	Model	   *model;
 	Metrics		metrics = {0};
 	instr_time	begin,
@@ -363,9 +368,11 @@ train(Job *job, const Night *night)
 	calibrate(trainer);
 	if (heads)
 		heads_judge(heads);
-	report(trainer, alone, parent, &metrics);
+	judged = report(trainer, alone, parent, &metrics);
 	if (alone)
 		alone_note(trainer, &metrics);
+	drift_compare(trainer, judged, &metrics);
+	decision = policy_decide(trainer, judged, &metrics);
 	if (heads && model->options.refit)
 		heads_refit(heads);
 	if (model->options.refit)
@@ -375,7 +382,7 @@ train(Job *job, const Night *night)
 		dataset_refit(trainer->data);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, begin);
-	publish_version(trainer, &metrics, INSTR_TIME_GET_DOUBLE(end));
+	publish_version(trainer, &metrics, decision, INSTR_TIME_GET_DOUBLE(end));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }

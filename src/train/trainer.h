@@ -160,10 +160,25 @@ extern double served_evaluate(Trainer *trainer, Split split, const Judged *judge
  * has no sample there stays as it is. */
 extern void calibrate(Trainer *trainer);
 
+/* ---------------- policy.c ---------------- */
+
+/*
+ * Is what was trained to serve?  When it is judged and before a refit; judged:
+ * the reported samples, whose first results are the network's (those of the
+ * primary task are cut down to what is compared).  With a source SOURCE_PARENT
+ * among the metrics, where that is the published version, this is what it is
+ * compared with; else the published version is loaded and asked.  Manages
+ * transactions.
+ */
+extern Decision *policy_decide(Trainer *trainer, Judged *judged, const Metrics *metrics);
+
+/* What many rejections in a row lead to; when the version is stored. */
+extern void policy_rejections(const Trainer *trainer, int rejections);
+
 /* ---------------- publish.c ---------------- */
 
-/* Store the weights and metrics as a new version and, unless it is to wait, let it serve. */
-extern void publish_version(Trainer *trainer, const Metrics *metrics, double seconds);
+/* Store the weights and metrics as a new version and let it serve if it was decided so. */
+extern void publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, double seconds);
 
 /* Is what its optimizer remembers stored as well? */
 extern bool keeps_optimizer(const Trainer *trainer);

@@ -91,6 +91,15 @@ keep_tasks(Model *model, const bool *kept, bool *learns)
 	model->n_tasks = n;
 }
 
+/* Of all tasks of the model, as its options are now. */
+static const char *
+find_primary(const Model *all, const ModelOptions *options)
+{
+	if (all->n_tasks == 0)
+		return NULL;
+	return all->task[options->primary ? model_task(all, options->primary) : 0].name;
+}
+
 void
 transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext hold)
 {
@@ -98,6 +107,7 @@ transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext ho
 	Jsonb	   *others = train_options_parse(&own, options);
 	bool		named[NN_MAX_TASKS] = {false};
 	bool		kept[NN_MAX_TASKS];
+	Model		all = *model;
 
 	memset(transfer, 0, sizeof(*transfer));
 	transfer->mode = own.mode;
@@ -114,8 +124,11 @@ transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext ho
 			(transfer->base && image_find_task(transfer->base, model->task[t].name) >= 0);
 		transfer->learns[t] = named[t] || own.mode != TRAIN_HEAD;
 	}
+	all.task = memcpy(palloc(sizeof(ModelTask) * Max(model->n_tasks, 1)), model->task,
+					  sizeof(ModelTask) * model->n_tasks);
 	keep_tasks(model, kept, transfer->learns);
 	job_apply_options(model, others);
+	transfer->primary = find_primary(&all, &model->options);
 
 	if (own.mode == TRAIN_FINETUNE && !jsonb_object_has(others, "learning_rate"))
 		model->options.learning_rate *= FINETUNE_RATE;
@@ -128,7 +141,7 @@ transfer_plan(Transfer *transfer, Model *model, Jsonb *options, MemoryContext ho
 
 	/* it lacks what others ask for */
 	if (own.mode == TRAIN_ALONE && !jsonb_object_has(others, "publish"))
-		model->options.publish = false;
+		model->options.publish = PUBLISH_NEVER;
 	if (transfer->base)
 		base_check(model, transfer->base);
 }
@@ -148,6 +161,7 @@ transfer_plan_night(Transfer *transfer, Model *model, Jsonb *options, const Nigh
 	for (int t = 0; t < model->n_tasks; t++)
 		transfer->learns[t] = true;
 	job_apply_options(model, others);
+	transfer->primary = find_primary(model, of);
 	if (!jsonb_object_has(others, "learning_rate"))
 		of->learning_rate *= FINETUNE_RATE;
 	if (!jsonb_object_has(others, "epochs"))

@@ -17,6 +17,8 @@ typedef struct Transfer
 	const struct Night *night;	/* what came since it; NULL: it is no night's training */
 	DataRange	range;			/* of the rows that are read */
 	bool		learns[NN_MAX_TASKS];	/* tasks of the model as transfer_plan leaves it */
+	const char *primary;		/* the task that decides whether the version serves; it may
+								 * be one that the version does not have */
 } Transfer;
 
 /*

@@ -10,7 +10,7 @@ SELECT n % 400 AS user_id, '2024-01-01'::timestamptz + n * interval '1 minute' A
 FROM generate_series(1, 20000) n;
 CREATE INDEX ON events (user_id, t);
 SELECT dupn_create_model('m', 'events', 'user_id', 't', '{item_id}', '{action}',
-	options => '{"epochs": 1, "hidden": 16, "attention": [8, 4], "max_events": 20, "refit": false}');
+	options => '{"epochs": 1, "hidden": 16, "attention": [8, 4], "max_events": 20, "refit": false, "publish": "always"}');
 SELECT dupn_add_task('m', 'next', 'multiclass', label => 'action');
 CREATE TABLE said (size int, bytes float8);
 INSERT INTO said SELECT 1, value * 1048576 FROM dupn_estimate('m') WHERE quantity = 'memory';

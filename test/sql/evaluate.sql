@@ -17,7 +17,7 @@ SELECT u AS user_id, '2024-01-01 01:00Z'::timestamptz + n * interval '5 hours' A
 	abs(hashint4(u * 31 + n * 7)) % 100 < CASE WHEN abs(hashint4(u * 13 + n)) % 40 % 7 < 3 THEN 60 ELSE 15 END AS clicked
   FROM generate_series(1, 250) u, generate_series(1, 15) n;
 SELECT dupn_create_model('e', 'events', 'user_id', 't', '{item_id,ring}', '{action}', catalog => 'items', catalog_key => 'id',
-	options => '{"epochs": 2, "hidden": 8, "attention": [8, 4], "max_events": 8, "refit": false, "holdout": "2024-01-03 12:00Z", "learning_rate": 0.01, "decay": 1, "item_encoding": "concat"}');
+	options => '{"epochs": 2, "hidden": 8, "attention": [8, 4], "max_events": 8, "refit": false, "holdout": "2024-01-03 12:00Z", "learning_rate": 0.01, "decay": 1, "item_encoding": "concat", "publish": "always"}');
 SELECT dupn_add_task('e', 'click', 'binary', samples => 'impressions', label => 'clicked');
 SELECT dupn_add_task('e', 'level', 'multiclass', label => 'level');
 SELECT dupn_add_task('e', 'next', 'next_item', options => '{"k": [5, 10], "memory": false, "repeat": false}');

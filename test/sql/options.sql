@@ -48,7 +48,7 @@ SELECT o, r.* FROM unnest(ARRAY[
 	'{"learning_rate": 2}', '{"decay": 0}', '{"decay": 1.1}', '{"l2": -1}', '{"clip": -1}', '{"batch_size": 0}', '{"epochs": 0}',
 	'{"patience": 0}', '{"holdout": 0}', '{"holdout": 0.9}', '{"holdout": -1}', '{"holdout": 1e400}', '{"holdout": true}',
 	'{"holdout": "yesterday evening"}', '{"holdout": "infinity"}', '{"holdout": "2024-13-01"}', '{"holdout_min_events": 0}',
-	'{"refit": "no"}', '{"cache_items": 1}', '{"publish": "no"}', '{"seed": -1}', '{"seed": 9007199254740992}', '{"workers": 0}', '{"workers": 17}', '{"evaluate_samples": 0}',
+	'{"refit": "no"}', '{"cache_items": 1}', '{"publish": "no"}', '{"primary": 1}', '{"tolerance": -0.1}', '{"drift_limit": -1}', '{"seed": -1}', '{"seed": 9007199254740992}', '{"workers": 0}', '{"workers": 17}', '{"evaluate_samples": 0}',
 	'{"encodings": []}', '{"encodings": {"prize": "id"}}', '{"encodings": {"price": "band"}}', '{"encodings": {"price": 5}}',
 	'{"encodings": {"price": {"bands": 1}}}', '{"encodings": {"price": {"bands": 3, "hash": 3}}}', '{"encodings": {"kind": {"hash": 1e9}}}',
 	'{"encodings": {"kind": {"table": "item_id"}}}', '{"encodings": {"kind": "bands"}}', '{"encodings": {"item_id": "bands"}}',

@@ -45,6 +45,7 @@ SELECT 'weight', model_id, version, part, md5(data) FROM _dupn.weight ORDER BY 2
 SELECT 'optimizer', o FROM _dupn.optimizer o ORDER BY model_id, version;
 SELECT 'moments', model_id, version, part, md5(data) FROM _dupn.optimizer_part ORDER BY 2, 3, 4;
 SELECT 'metric', m FROM _dupn.metric m ORDER BY model_id, version, task, source, metric, slice;
+SELECT 'drift', d FROM _dupn.drift d ORDER BY model_id, version, "group", task, name;
 SELECT 'evaluation', e FROM _dupn.evaluation e ORDER BY job_id;
 SELECT 'evaluated', m FROM _dupn.evaluation_metric m ORDER BY job_id, task, source, metric, slice;
 SELECT 'job', job_id, model_id, model_name, owner, action, options, state, message, version, ended_at FROM _dupn.job ORDER BY job_id;

@@ -55,7 +55,21 @@ $primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
 my $third = answers($standby, 'shop', 'shop');
 isnt($third, $second, 'until it is published');
 is($third, answers($primary, 'shop', 'shop'), 'here and there');
-$second = $third;
+
+# ---- a rollback ----
+
+# Two sessions that have answered by the version that goes.
+my @session = map { $_->background_psql('shop') } $primary, $standby;
+is($_->query("SELECT dupn_vector_version(dupn_user_vector(3, 'shop'))"), '3', 'a session is answered by the version that serves') foreach @session;
+is($primary->safe_psql('shop', "SELECT dupn_rollback('shop')"), '2', 'a rollback is one statement');
+is($session[0]->query("SELECT dupn_vector_version(dupn_user_vector(3, 'shop'))"), '2', 'which the next query of a session on the primary sees');
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
+is($session[1]->query("SELECT dupn_vector_version(dupn_user_vector(3, 'shop'))"), '2', 'and, when it is replayed, of one on the standby');
+$_->quit foreach @session;
+is(answers($primary, 'shop', 'shop'), $second, 'the answers are those of before');
+is(answers($standby, 'shop', 'shop'), $second, 'on both');
+is($standby->safe_psql('shop', "SELECT dupn_user_vector(3, 'shop')::real[]"), $primary->safe_psql('shop', "SELECT dupn_user_vector(3, 'shop')::real[]"), 'vectors are equal, bit by bit as they are printed');
+is($standby->safe_psql('shop', 'SELECT version, decision FROM dupn_versions ORDER BY version'), "1|published\n2|published\n3|waits", 'the standby shows what was decided');
 
 # A share serves there as well.
 my $arms = "SELECT dupn_arm(u, 'shop') || ' ' || dupn_vector_version(dupn_user_vector(u, 'shop')) FROM generate_series(1, 40) u";

@@ -61,7 +61,7 @@ ok($node->poll_query_until($db, "SELECT ($rest) = 0"), 'nothing is left by night
 is(sql("SELECT count(*) FROM dupn_versions"), '3', 'and three versions are kept');
 
 foreach my $point ('store: linked', 'store: part', 'store: finished', 'optimizer: begun', 'optimizer: linked',
-	'optimizer: part', 'optimizer: stored', 'publish: ready', 'publish: retired',
+	'optimizer: part', 'optimizer: stored', 'publish: after', 'publish: retired',
 	'sweep: parts', 'sweep: orphans', 'sweep: dropped')
 {
 	# a night that is stored as a difference, whatever the last one was

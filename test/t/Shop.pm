@@ -43,7 +43,7 @@ SET ROLE $owner;
 SELECT dupn_create_model('$model', events => 'shop.events', user_column => 'user_id', time_column => 'occurred_at',
 	item_columns => '{item_id,category_id,price}', behavior_columns => '{action}',
 	catalog => 'shop.products', catalog_key => 'id', profile => 'shop.customers', profile_key => 'id', profile_columns => '{gender}',
-	options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "max_events": 20}');
+	options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "max_events": 20, "publish": "always"}');
 SELECT dupn_add_task('$model', 'next', 'next_item');
 SELECT dupn_add_task('$model', 'category', 'multiclass', label => 'category_id');
 SELECT dupn_add_task('$model', 'click', 'binary', samples => 'shop.impressions', label => 'clicked');
