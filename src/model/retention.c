@@ -135,6 +135,15 @@ versions_retire(const Model *model)
 
 /* ---------------- sweeping ---------------- */
 
+/*
+ * A sweep waits for nobody, so that it is in no deadlock with who drops a
+ * version or a model: what somebody else has locked is left to the next one.
+ * Rows that belong to a locked one can only be locked by who has that.
+ */
+#define DELETE_VERSIONS(which) \
+	"DELETE FROM _dupn.version WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	"SELECT v.ctid FROM _dupn.version v WHERE" which " FOR UPDATE OF v SKIP LOCKED))"
+
 /* Delete some parts at a time until there are none. */
 static void
 sweep_parts(const char *sql, void (*check) (void))
@@ -159,20 +168,24 @@ versions_sweep(void (*check) (void))
 	sweep_parts("DELETE FROM _dupn.weight WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 				"SELECT w.ctid FROM _dupn.version v JOIN _dupn.weight w"
 				" ON w.model_id OPERATOR(pg_catalog.=) v.model_id AND w.version OPERATOR(pg_catalog.=) v.version"
-				" WHERE" ORPHAN " OR" DROPPED " AND" WEIGHTS_FREE " LIMIT $1))", check);
+				" WHERE" ORPHAN " OR" DROPPED " AND" WEIGHTS_FREE " LIMIT $1 FOR UPDATE OF w SKIP LOCKED))", check);
 	sweep_parts("DELETE FROM _dupn.optimizer_part WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 				"SELECT p.ctid FROM _dupn.version v JOIN _dupn.optimizer o"
 				" ON o.model_id OPERATOR(pg_catalog.=) v.model_id AND o.version OPERATOR(pg_catalog.=) v.version"
 				" JOIN _dupn.optimizer_part p"
 				" ON p.model_id OPERATOR(pg_catalog.=) v.model_id AND p.version OPERATOR(pg_catalog.=) v.version"
 				" WHERE" ORPHAN " OR" DROPPED " AND" OPTIMIZER_FREE
-				" OR v.state OPERATOR(pg_catalog.<>) 'building' AND o.checksum IS NULL LIMIT $1))", check);
+				" OR v.state OPERATOR(pg_catalog.<>) 'building' AND o.checksum IS NULL LIMIT $1 FOR UPDATE OF p SKIP LOCKED))", check);
 
 	StartTransactionCommand();
-	state_execute("DELETE FROM _dupn.optimizer o USING _dupn.version v"
-				  " WHERE o.model_id OPERATOR(pg_catalog.=) v.model_id AND o.version OPERATOR(pg_catalog.=) v.version"
-				  " AND v.state OPERATOR(pg_catalog.<>) 'building' AND o.checksum IS NULL", 0, NULL, NULL, NULL, NULL, NULL);
-	state_execute("DELETE FROM _dupn.version v WHERE" ORPHAN, 0, NULL, NULL, NULL, NULL, NULL);
+	state_execute("DELETE FROM _dupn.optimizer WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+				  "SELECT o.ctid FROM _dupn.version v JOIN _dupn.optimizer o"
+				  " ON o.model_id OPERATOR(pg_catalog.=) v.model_id AND o.version OPERATOR(pg_catalog.=) v.version"
+				  " WHERE v.state OPERATOR(pg_catalog.<>) 'building' AND o.checksum IS NULL FOR UPDATE OF o SKIP LOCKED))",
+				  0, NULL, NULL, NULL, NULL, NULL);
+	CommitTransactionCommand();
+	StartTransactionCommand();
+	state_execute(DELETE_VERSIONS(ORPHAN), 0, NULL, NULL, NULL, NULL, NULL);
 	CommitTransactionCommand();
 	fail_point("sweep: orphans");
 
@@ -180,7 +193,7 @@ versions_sweep(void (*check) (void))
 	do
 	{
 		StartTransactionCommand();
-		found = state_execute("DELETE FROM _dupn.version v WHERE" DROPPED " AND" WEIGHTS_FREE " AND" OPTIMIZER_FREE,
+		found = state_execute(DELETE_VERSIONS(DROPPED " AND" WEIGHTS_FREE " AND" OPTIMIZER_FREE),
 							  0, NULL, NULL, NULL, NULL, NULL);
 		CommitTransactionCommand();
 		fail_point("sweep: dropped");
