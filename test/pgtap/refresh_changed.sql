@@ -12,7 +12,7 @@ INSERT INTO events SELECT u, (u * 7 + e * e) % 30, '2024-01-01'::timestamptz + e
 	FROM generate_series(1, 300) u, generate_series(1, 1 + u % 7) e;
 CREATE INDEX ON events (user_id, occurred_at);
 SELECT dupn_create_model('changed', events => 'events', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1}') IS NOT NULL AS declared \gset
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "min_count": 1}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('changed', 'next', 'next_item') IS NOT NULL AS declared \gset
 CALL dupn_run('changed', 'train');
 CREATE TABLE vectors (user_id int, version int, vector dupn_vector NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (user_id, version));
@@ -151,7 +151,7 @@ SELECT is((SELECT count(*) FROM vectors_now), 300::bigint, 'until it has its own
 CREATE TABLE days AS SELECT user_id, item_id, occurred_at::date AS day FROM events;
 CREATE INDEX ON days (user_id, day);
 SELECT dupn_create_model('days', events => 'days', user_column => 'user_id', time_column => 'day', item_columns => '{item_id}',
-	timezone => 'Asia/Shanghai', options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1}') IS NOT NULL AS declared \gset
+	timezone => 'Asia/Shanghai', options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "min_count": 1}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('days', 'next', 'next_item') IS NOT NULL AS declared \gset
 CALL dupn_run('days', 'train');
 CREATE TABLE day_vectors (LIKE vectors INCLUDING ALL);

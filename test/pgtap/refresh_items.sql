@@ -15,7 +15,7 @@ INSERT INTO events SELECT u, 1 + (u * 7 + e * e) % 40, '2024-01-01'::timestamptz
 CREATE INDEX ON events (user_id, occurred_at);
 SELECT dupn_create_model('shelf', events => 'events', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id,category_id,tags}',
 	catalog => 'products', catalog_key => 'id',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1}') IS NOT NULL AS declared \gset
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "min_count": 1}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('shelf', 'category', 'multiclass', label => 'category_id') IS NOT NULL AS declared \gset
 CALL dupn_run('shelf', 'train');
 
@@ -121,7 +121,7 @@ CREATE VIEW on_sale AS SELECT id, category_id, tags FROM products WHERE id < 100
 UPDATE products SET category_id = 4 WHERE id = 60;
 SELECT dupn_create_model('view', events => 'events', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id,category_id}',
 	catalog => 'on_sale', catalog_key => 'id',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1}') IS NOT NULL AS declared \gset
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "min_count": 1}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('view', 'next', 'next_item') IS NOT NULL AS declared \gset
 CALL dupn_run('view', 'train');
 UPDATE products SET category_id = 3 WHERE id = 60;
@@ -133,7 +133,7 @@ SELECT is((SELECT vector FROM of_view WHERE item_id = 60), (SELECT dupn_item_vec
 -- without a catalog: the items that the version knows, by name
 CREATE TABLE visits AS SELECT user_id, 'item ' || item_id AS page, occurred_at FROM events;
 SELECT dupn_create_model('visits', events => 'visits', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{page}',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1}') IS NOT NULL AS declared \gset
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "min_count": 1}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('visits', 'next', 'next_item') IS NOT NULL AS declared \gset
 CALL dupn_run('visits', 'train');
 CREATE TABLE pages (page text, version int, vector real[], as_of timestamptz, PRIMARY KEY (page, version));

@@ -14,7 +14,7 @@ INSERT INTO events SELECT u, 1 + (u * 7 + e * e) % 30, '2024-01-01'::timestamptz
 	FROM generate_series(1, 700) u, generate_series(1, 2 + u % 7) e;
 CREATE INDEX ON events (user_id, occurred_at);
 SELECT dupn_create_model('shop', events => 'events', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id,price}',
-	catalog => 'products', catalog_key => 'id', options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1}') IS NOT NULL AS declared \gset
+	catalog => 'products', catalog_key => 'id', options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "min_count": 1}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('shop', 'next', 'next_item') IS NOT NULL AS declared \gset
 CREATE FUNCTION message(statement text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

@@ -15,7 +15,7 @@ CREATE TABLE deals (user_id int, item_id int, occurred_at timestamptz, taken boo
 INSERT INTO deals SELECT u, (u + e) % 30, '2024-01-01'::timestamptz + e * interval '7 hours', (u + e) % 3 = 0
 	FROM generate_series(1, 60) u, generate_series(1, 4) e;
 SELECT dupn_create_model('shop', events => 'events', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "encodings": {"item_id": {"hash": 2000}}, "rebase": 2}') IS NOT NULL AS declared \gset
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "encodings": {"item_id": {"hash": 2000}}, "rebase": 2}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('shop', 'deal', 'binary', samples => 'deals', label => 'taken', options => '{"candidate_dim": 8, "hidden": [8]}') IS NOT NULL AS declared \gset
 
 CREATE PROCEDURE night(n int DEFAULT 1) LANGUAGE plpgsql AS $$
@@ -250,7 +250,7 @@ CREATE INDEX ON visits (user_id, occurred_at);
 CREATE TABLE answers (user_id int, item_id text, occurred_at timestamptz, taken boolean);
 INSERT INTO answers SELECT u, 'item ' || (u * 7 + 5) % 900, '2024-01-02'::timestamptz + u * interval '1 minute', u % 3 = 0 FROM generate_series(1, 300) u;
 SELECT dupn_create_model('growing', events => 'visits', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
-	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "min_count": 1, "widths": {"item_id": 64}}') IS NOT NULL AS declared \gset
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always", "min_count": 1, "widths": {"item_id": 64}}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('growing', 'taken', 'binary', samples => 'answers', label => 'taken', options => '{"candidate_dim": 8, "hidden": [8]}') IS NOT NULL AS declared \gset
 CALL dupn_run('growing');
 INSERT INTO visits SELECT u, 'item ' || CASE WHEN u % 5 = 0 THEN 900 + u ELSE u END, '2024-01-04'::timestamptz + u * interval '1 hour' FROM generate_series(1, 20) u;
