@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 static int32
@@ -120,7 +121,8 @@ version_finish(int32 model_id, int32 version, const VersionFacts *facts, Decisio
 	if (decision->publish && decision->compared && published != decision->than)
 	{
 		decision->publish = false;
-		decision->text = psprintf("waits: version %d was published meanwhile", published);
+		decision->text = MemoryContextStrdup(GetMemoryChunkContext(decision),	/* outlives the transaction */
+											 psprintf("waits: version %d was published meanwhile", published));
 	}
 	values[13] = CStringGetTextDatum(decision->text);
 	if (state_execute("UPDATE _dupn.version SET state = 'ready', parameters = $3, events = $4, users = $5,"
