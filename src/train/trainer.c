@@ -29,6 +29,8 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 
+#define ADAGRAD_DECAY	0.5f	/* of its sums, a night */
+
 /* ---------------- memory ---------------- */
 
 /*
@@ -297,10 +299,17 @@ judge_parent(Trainer *trainer)
 	return parent;
 }
 
-/* What comes before the first step of a night. */
+/*
+ * What comes before the first step of a night.  AdaGrad's sums only grow, and a
+ * row that was trained for months would no longer move.
+ */
 static void
 begin_night(Trainer *trainer)
 {
+	const nn_optimizer *optimizer = &trainer->steps->optimizer;
+
+	for (size_t i = 0; optimizer->kind == NN_ADAGRAD && i < trainer->layout->floats; i++)
+		optimizer->v[i] *= ADAGRAD_DECAY;
 	for (int t = 0; t < trainer->config->n_task; t++)
 		if (trainer->config->task[t].memory > 0)
 			memory_night(trainer->data, t);
