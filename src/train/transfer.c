@@ -162,8 +162,8 @@ transfer_plan_night(Transfer *transfer, Model *model, Jsonb *options, const Nigh
 		transfer->learns[t] = true;
 	job_apply_options(model, others);
 	transfer->primary = find_primary(model, of);
-	if (!jsonb_object_has(others, "learning_rate"))
-		of->learning_rate *= FINETUNE_RATE;
+
+	/* the rate is the model's: at 0.3 of it nights fell behind full trainings (test/bench/fortnight) */
 	if (!jsonb_object_has(others, "epochs"))
 		of->epochs = 1;
 	of->compare_alone = false;
