@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "train/job.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -128,6 +129,13 @@ look(Night *night, const Model *model, int32 version)
 	return NULL;
 }
 
+/* What is said of a night's pass is not meant for a training of all. */
+static Jsonb *
+for_all(Jsonb *options)
+{
+	return jsonb_object_merge(options, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"epochs\": null, \"learning_rate\": null}"))));
+}
+
 void
 finetune_run(Job *job)
 {
@@ -148,6 +156,7 @@ finetune_run(Job *job)
 	if (reason)
 	{
 		job_note("a full training: %s", reason);
+		job->options = for_all(others);
 		train_run(job);
 	}
 	else if (night.range.until <= night.range.since || night.events + night.samples == 0)

@@ -286,6 +286,18 @@ check_finite(const Trainer *trainer)
 					 errhint("Lower the option \"learning_rate\".")));
 }
 
+/* What the next night tells late rows by. */
+static char *
+count_recent(const Trainer *trainer, TimestampTz until)
+{
+	char	   *recent;
+
+	job_begin();
+	recent = MemoryContextStrdup(trainer->context, night_recent(trainer->model, until));
+	job_commit();
+	return recent;
+}
+
 void
 publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, double seconds)
 {
@@ -334,8 +346,8 @@ publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, do
 	job_commit();
 
 	fail_point("publish: before");
+	facts.recent = night && model->options.refit ? night->recent : count_recent(trainer, facts.trained_until);
 	job_begin();
-	facts.recent = night && model->options.refit ? night->recent : night_recent(model, facts.trained_until);
 	metrics_store(metrics, model, version, 0);
 	transfer_metrics(trainer, version);
 	drift_store(trainer, version);
