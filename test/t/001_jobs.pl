@@ -107,7 +107,6 @@ fails("SELECT dupn_wait(dupn_train('shop'))", '55000', 'commits.*HINT:.*dupn_run
 fails('SELECT dupn_wait(12345)', '42704', 'job 12345 does not exist', 'waiting for no job');
 fails("BEGIN; CALL dupn_run('shop'); COMMIT", '2D000', 'transaction block', 'dupn_run in a transaction block');
 fails("BEGIN; DO 'BEGIN CALL dupn_run(''shop''); END'", '2D000', 'transaction block', 'dupn_run in a block of code in a transaction');
-fails("CALL dupn_run('shop', 'finetune')", '0A000', 'finetune', 'an action for later');
 fails("CALL dupn_run('shop', 'trian')", '22023', 'HINT:.*train', 'an unknown action');
 fails("SELECT dupn_train('shop', '{\"epoch\": 1}')", '22023', 'HINT:.*epochs', 'an unknown option');
 fails("SELECT dupn_train('shop', '[1]')", '22023', 'object', 'options that are no object');

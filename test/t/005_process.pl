@@ -30,7 +30,7 @@ sql("CALL dupn_run('shop')");
 sql(<<'END');
 SET ROLE keeper;
 SELECT dupn_create_model('large', 'shop.events', 'user_id', 'occurred_at', '{item_id}', '{action}',
-	options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "refit": false, "encodings": {"item_id": {"hash": 200000}}, "widths": {"item_id": 32}}');
+	options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "refit": false, "encodings": {"item_id": {"hash": 200000}}, "widths": {"item_id": 32}, "publish": "always"}');
 SELECT dupn_add_task('large', 'action', 'multiclass', label => 'action');
 CALL dupn_run('large');
 CALL dupn_run('large', 'train', '{"seed": 2}');
