@@ -193,8 +193,8 @@ UPDATE clock SET renamed = true;
 CALL dupn_run('p', 'finetune');
 SELECT matches(decision(27), '^rejected: \d+\.\d % of column "item_id" are unknown, of version 26 0\.0 % were$', 'a night of ids that the version before did not know is not published');
 UPDATE clock SET renamed = false;
-SELECT dupn_alter_model('p', '{"full_every": 2}') IS NOT NULL AS altered \gset
-CALL dupn_run('p', 'finetune', '{"learning_rate": 1e-4, "epochs": 1}');
+SELECT dupn_alter_model('p', '{"full_every": 2, "learning_rate": 1e-4, "epochs": 1}') IS NOT NULL AS altered \gset
+CALL dupn_run('p', 'finetune');
 CALL dupn_run('p', 'finetune');
 SELECT is(array_agg(mode || CASE WHEN decision ~ '^rejected' THEN ' rejected' ELSE '' END ORDER BY version), '{"full rejected",nightly}',
 	'when a training of all was rejected, the next night is a night again')
