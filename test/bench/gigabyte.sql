@@ -14,10 +14,16 @@ SELECT n % (:events / 20) AS user_id,
 CREATE INDEX ON events (user_id, occurred_at) INCLUDE (listing_id, item_id, action);
 VACUUM (ANALYZE, FREEZE) events;
 
+-- the rows of one more day
+CREATE PROCEDURE next_day(rows int) LANGUAGE sql AS $$
+INSERT INTO events SELECT n % rows, last + n * (interval '1 day' / rows), listing_id, item_id, action
+  FROM (SELECT max(occurred_at) AS last FROM events) l,
+	(SELECT row_number() OVER (ORDER BY occurred_at, listing_id) AS n, listing_id + 7 AS listing_id, item_id, action FROM events LIMIT rows) e $$;
+
 CREATE FUNCTION declare(model text, hashed int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM dupn_create_model(model, 'events', 'user_id', 'occurred_at', '{item_id,listing_id}', '{action}', timezone => 'UTC',
-		options => '{"hidden": 32, "attention": [16, 8], "max_events": 20, "epochs": 1, "refit": false,
+		options => '{"hidden": 32, "attention": [16, 8], "max_events": 20, "epochs": 1,
 			"widths": {"item_id": 16, "listing_id": 128}}' || jsonb_build_object('encodings', jsonb_build_object(
 			'listing_id', jsonb_build_object('hash', hashed))));
 	PERFORM dupn_add_task(model, 'kind', 'multiclass', label => 'action');
