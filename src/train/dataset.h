@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * dataset.h
- *	  Raw rows on their way to a data set: shared by read.c, learn.c, dataset.c
+ *	  Raw rows on their way to a data set: shared by relations.c, read.c, learn.c,
+ *	  dataset.c and others
  *
  *-------------------------------------------------------------------------
  */
@@ -152,7 +153,10 @@ typedef struct Build
 /* ---------------- read.c ---------------- */
 
 extern RawRows *read_rows(Build *build, const RawQuery *query);
-extern void read_relations(Build *build);
+
+/* Around the reading of relations whose items are of the catalogue. */
+extern void item_numbers_begin(Build *build);
+extern void item_numbers_end(Build *build);
 
 /* cells of a row; returns how many */
 static inline int
@@ -207,6 +211,10 @@ raw_user(const Build *build, int64 *at, Cell key)
 
 /* A total order of rows by time and cells, so that nothing depends on the order of reading. */
 extern int	raw_compare(const RawRows *rows, int64 a, int64 b);
+
+/* ---------------- relations.c ---------------- */
+
+extern void read_relations(Build *build);
 
 /* ---------------- learn.c ---------------- */
 

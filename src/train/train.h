@@ -8,7 +8,7 @@
  *	  job.c			the worker: connects, waits, reports, gives way, ends
  *	  team.c		processes that do one job together, see team.h
  *	  dataset.c		reads the relations, learns vocabularies, encodes; with
- *					read.c, learn.c, levels.c, base.c, rows.c, see dataset.h
+ *					relations.c, read.c, learn.c, levels.c, base.c, rows.c, see dataset.h
  *	  samples.c		which moments each task trains and is judged on
  *	  offers.c		samples that were offered together, and at which places
  *	  weights.c		what labels and behaviour types weigh in the loss
