@@ -132,7 +132,8 @@ extern void append_range(StringInfo sql, const char *alias, const TimedRelation 
 /*
  * The same of those users alone who have a row in the range of a relation, of
  * which the first is the events: all their events in its range, and of those
- * before the last `history` WITH TIES, or with 0 all.
+ * before the last `history` WITH TIES, or with 0 all.  That takes an index by user
+ * and time; where there is none, 0 reads the events once.
  */
 extern char *night_query(const FeatureSet *set, const Relations *relations, char **extra,
 						 const TimedRelation *relation, int n, int history);

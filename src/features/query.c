@@ -236,29 +236,38 @@ night_query(const FeatureSet *set, const Relations *relations, char **extra,
 	const char *time = psprintf("e.%s", quote_identifier(relations->time_column));
 	StringInfoData sql;
 	StringInfoData columns;
+	StringInfoData users;
 
 	initStringInfo(&columns);
 	append_training_columns(&columns, set, relations, extra);
-	append_operator(&columns, psprintf(" WHERE %s", user), user_type, BTEqualStrategyNumber, "u." LISTED);
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT e.* FROM (");
+	initStringInfo(&users);
 	for (int i = 0; i < n; i++)
 	{
 		const char *column = psprintf("s.%s", quote_identifier(relation[i].user_column));
 
-		appendStringInfo(&sql, "%sSELECT %s AS " LISTED " FROM %s s WHERE %s IS NOT NULL AND ",
+		appendStringInfo(&users, "%sSELECT %s AS " LISTED " FROM %s s WHERE %s IS NOT NULL AND ",
 						 i > 0 ? " UNION " : "", column, relation[i].relation, column);
-		append_range(&sql, "s", &relation[i]);
+		append_range(&users, "s", &relation[i]);
 	}
-	appendStringInfo(&sql, "%s) u CROSS JOIN LATERAL ((%s AND ",
-					 n == 1 ? psprintf(" GROUP BY s.%s", quote_identifier(relation[0].user_column)) : "", columns.data);
-	append_operator(&sql, time, relation[0].time_type, BTLessStrategyNumber, psprintf("$%d", relation[0].first));
-	if (history > 0)
-		appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES", time, history);
-	appendStringInfo(&sql, ") UNION ALL (%s AND ", columns.data);
-	append_range(&sql, "e", &relation[0]);
+	if (n == 1)
+		appendStringInfo(&users, " GROUP BY s.%s", quote_identifier(relation[0].user_column));
 
-	/* by number: extra columns may repeat a name */
+	/* ordered by number: extra columns may repeat a name */
+	initStringInfo(&sql);
+	if (history == 0)
+	{
+		appendStringInfo(&sql, "%s JOIN (%s) u ON ", columns.data, users.data);
+		append_operator(&sql, user, user_type, BTEqualStrategyNumber, "u." LISTED);
+		appendStringInfoString(&sql, " WHERE ");
+		append_operator(&sql, time, relation[0].time_type, BTLessStrategyNumber, psprintf("$%d", relation[0].first + 1));
+		appendStringInfoString(&sql, " ORDER BY 1, 2");
+		return sql.data;
+	}
+	append_operator(&columns, psprintf(" WHERE %s", user), user_type, BTEqualStrategyNumber, "u." LISTED);
+	appendStringInfo(&sql, "SELECT e.* FROM (%s) u CROSS JOIN LATERAL ((%s AND ", users.data, columns.data);
+	append_operator(&sql, time, relation[0].time_type, BTLessStrategyNumber, psprintf("$%d", relation[0].first));
+	appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES) UNION ALL (%s AND ", time, history, columns.data);
+	append_range(&sql, "e", &relation[0]);
 	appendStringInfoString(&sql, ")) e ORDER BY 1, 2");
 	return sql.data;
 }

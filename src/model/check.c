@@ -328,8 +328,8 @@ can_have_index(Oid relation)
 	return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE || kind == RELKIND_MATVIEW;
 }
 
-char *
-missing_event_index(const Model *model)
+bool
+has_event_index(const Model *model)
 {
 	const Relations *relations = &model->relations;
 	Oid			events = relation_oid(relations->events);
@@ -337,7 +337,15 @@ missing_event_index(const Model *model)
 
 	attnums[0] = relation_column(events, relations->user_column, NULL);
 	attnums[1] = relation_column(events, relations->time_column, NULL);
-	if (!can_have_index(events) || has_index(events, attnums, 2, false))
+	return can_have_index(events) && has_index(events, attnums, 2, false);
+}
+
+char *
+missing_event_index(const Model *model)
+{
+	const Relations *relations = &model->relations;
+
+	if (!can_have_index(relation_oid(relations->events)) || has_event_index(model))
 		return NULL;
 	return psprintf("CREATE INDEX ON %s (%s, %s);", relations->events,
 					quote_identifier(relations->user_column), quote_identifier(relations->time_column));

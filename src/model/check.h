@@ -39,6 +39,7 @@ extern void model_check_network(const Model *model, const FeatureSet *set);
 extern bool has_index(Oid relation, const AttrNumber *attnums, int n, bool unique);
 
 /* The CREATE INDEX that the events lack, NULL: none. */
+extern bool has_event_index(const Model *model);
 extern char *missing_event_index(const Model *model);
 
 #endif							/* DUPN_CHECK_H */

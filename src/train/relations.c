@@ -7,6 +7,7 @@
  */
 #include "train/dataset.h"
 
+#include "model/check.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -149,7 +150,7 @@ make_events_query(Build *build, RawQuery *query, char **extra)
 	const Relations *relations = &model->relations;
 	TimedRelation timed[NN_MAX_TASKS + 1];
 	const char *sql;
-	bool		all_history = false;
+	bool		all_history = !has_event_index(model);
 	int			n = 0;
 
 	if (TIMESTAMP_IS_NOBEGIN(data->since) && TIMESTAMP_IS_NOEND(data->until_read))
