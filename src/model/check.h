@@ -38,7 +38,8 @@ extern void model_check_network(const Model *model, const FeatureSet *set);
 /* A valid btree index without a predicate that leads with these columns; unique: with these alone. */
 extern bool has_index(Oid relation, const AttrNumber *attnums, int n, bool unique);
 
-/* The CREATE INDEX that the events lack, NULL: none. */
+/* Have the events an index that finds a user's rows by time; and the CREATE INDEX that
+ * they lack, NULL: none, or they are no table. */
 extern bool has_event_index(const Model *model);
 extern char *missing_event_index(const Model *model);
 
