@@ -14,9 +14,9 @@ SELECT n % (:events / 20) AS user_id,
 CREATE INDEX ON events (user_id, occurred_at) INCLUDE (listing_id, item_id, action);
 VACUUM (ANALYZE, FREEZE) events;
 
--- the rows of one more day
+-- the rows of one more day, five of each of its users
 CREATE PROCEDURE next_day(rows int) LANGUAGE sql AS $$
-INSERT INTO events SELECT n % rows, last + n * (interval '1 day' / rows), listing_id, item_id, action
+INSERT INTO events SELECT n % (rows / 5), last + n * (interval '1 day' / rows), listing_id, item_id, action
   FROM (SELECT max(occurred_at) AS last FROM events) l,
 	(SELECT row_number() OVER (ORDER BY occurred_at, listing_id) AS n, listing_id + 7 AS listing_id, item_id, action FROM events LIMIT rows) e $$;
 
