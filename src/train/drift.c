@@ -3,7 +3,8 @@
  * drift.c
  *	  How far the rows that a version newly learned are from those before
  *
- * Newly learned are the rows after Dataset.since; in a training from nothing,
+ * Newly learned are the rows after Dataset.since, and samples whose labels matured
+ * after it; in a training from nothing,
  * which learns from all, those that it holds out.  The measure is the population
  * stability index, the sum over parts of (p - q) ln(p / q), less what it would
  * be by chance if the rows of a user were all the same: so that a small shop is
@@ -148,12 +149,11 @@ open_sketches(Collector *collector)
 	}
 }
 
+/* Of a task's samples, or (-1) of the events. */
 static bool
-is_new(const Build *build, const RawUser *user, TimestampTz time)
+is_new(const Build *build, const RawUser *user, int task, TimestampTz time)
 {
-	TimestampTz since = build->data->since;
-
-	return since != DT_NOBEGIN ? time > since : time >= user->hold_out;
+	return build->data->since != DT_NOBEGIN ? sample_is_new(build->data, task, time) : time >= user->hold_out;
 }
 
 static void
@@ -199,7 +199,7 @@ visit_event(Build *build, const RawUser *raw, int64 row, RawItem *item, void *ar
 	const Dataset *data = build->data;
 	int64		user = raw - (const RawUser *) build->users->data;
 
-	if (!is_new(build, raw, raw_time(build->events, row)))
+	if (!is_new(build, raw, -1, raw_time(build->events, row)))
 		return;
 	collector->fresh[user] = true;
 	for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
@@ -238,7 +238,7 @@ collect_samples(Collector *collector, int t)
 		{
 			int64		user = raw - (const RawUser *) build->users->data;
 
-			if (!is_new(build, raw, raw_time(rows, row)) || !label_settled(build, t, raw_time(rows, row)))
+			if (!is_new(build, raw, t, raw_time(rows, row)) || !label_settled(build, t, raw_time(rows, row)))
 				continue;
 			add_columns(collector, rows, user, row, NN_CONTEXT);
 			add_columns(collector, rows, user, row, NN_THING);
