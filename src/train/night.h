@@ -18,7 +18,6 @@ typedef struct Night
 	DataRange	range;
 	int64		events;			/* new rows */
 	int64		samples;		/* the same of tasks' relations */
-	int64		late;			/* rows that came since, with times before */
 	char	   *recent;			/* what the next night tells late rows by: see night_recent */
 } Night;
 
@@ -30,7 +29,7 @@ extern void finetune_run(Job *job);
 /* ---------------- night_look.c: what has come ---------------- */
 
 /*
- * Fill in range, events, samples, late and recent.  range.since: until when the
+ * Fill in range, events, samples and recent, and note the rows that came late.  range.since: until when the
  * version was trained; known: its `recent`, or NULL.  Nothing new: range.until
  * is not after it.  Inside job_begin.
  */

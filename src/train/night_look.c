@@ -165,11 +165,20 @@ count_recent(const FeatureSet *set, const Timed *timed, TimestampTz until)
 	return counts[0];
 }
 
+/* What its rows are counted under: tasks whose labels mature later count older ones. */
+static char *
+count_name(const Timed *timed)
+{
+	char	   *name = psprintf("%s.%s", timed->relation, timed->time_column);
+
+	return timed->matures == 0 ? name : psprintf("%s, " INT64_FORMAT, name, (int64) timed->matures);
+}
+
 static void
 append_count(StringInfo json, const Timed *timed, int i, int64 n)
 {
 	appendStringInfoString(json, i > 0 ? ", " : "{");
-	escape_json(json, psprintf("%s.%s", timed->relation, timed->time_column));
+	escape_json(json, count_name(timed));
 	appendStringInfo(json, ": " INT64_FORMAT, n);
 }
 
@@ -193,7 +202,7 @@ night_recent(const Model *model, TimestampTz until)
 static int64
 known_rows(const char *known, const Timed *timed)
 {
-	char	   *name = psprintf("%s.%s", timed->relation, timed->time_column);
+	char	   *name = count_name(timed);
 	Jsonb	   *object;
 	JsonbValue *value;
 
@@ -256,11 +265,8 @@ night_look(Night *night, const Model *model, const char *known)
 		count_rows(set, &timed[i], bounds, counts);
 		*(i == 0 ? &night->events : &night->samples) += counts[0];
 		if (before >= 0 && counts[1] > before)
-		{
-			night->late += counts[1] - before;
 			job_note(INT64_FORMAT " rows of %s came later than \"lateness\" allows, with times before %s, and were left out",
 					 counts[1] - before, timed[i].relation, time_text(from));
-		}
 		append_count(&json, &timed[i], i, counts[2]);
 		job_check();
 	}
