@@ -368,7 +368,9 @@ train(Job *job, const Night *night)
 	transfer_note(trainer);
 	if (night)
 	{
-		parent = judge_parent(trainer);
+		/* who reads numbers in other bands is asked by itself: see policy.c */
+		if (!model->options.relearn_bands)
+			parent = judge_parent(trainer);
 		begin_night(trainer);
 	}
 	if (transfer.mode == TRAIN_HEAD)
