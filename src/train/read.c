@@ -219,6 +219,10 @@ append_row(Reading *reading, const Datum *values, const bool *isnull)
 			reading->no_time++;
 			return false;
 		}
+
+		/* of an hour that comes twice the query cannot tell */
+		if (time > reading->build->data->until_read)
+			return false;
 	}
 	if (query->key || query->item_texts)
 	{
