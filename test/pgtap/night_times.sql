@@ -1,0 +1,67 @@
+-- Nights and time: labels that mature, an hour that comes twice, and numbers
+-- that are cut into other bands than yesterday.
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+SELECT plan(8);
+
+CREATE SCHEMA night_times;
+SET search_path = night_times, public;
+
+CREATE TABLE events (user_id int, item_id int, price real, occurred_at timestamptz);
+CREATE INDEX ON events (user_id, occurred_at);
+CREATE TABLE offers (user_id int, item_id int, occurred_at timestamptz, taken boolean);
+CREATE PROCEDURE day(d int, users int) LANGUAGE sql AS $$
+	INSERT INTO events SELECT u, (u * 7 + e * e + d) % 40, (u * e + d) % 23, '2024-01-01'::timestamptz + d * interval '1 day' + e * interval '40 minutes' + u * interval '1 second'
+		FROM generate_series(1, users) u, generate_series(1, 6) e;
+	INSERT INTO offers SELECT u, (u * 7 + e * e + d) % 40, '2024-01-01 05:00'::timestamptz + d * interval '1 day' + e * interval '40 minutes' + u * interval '1 second', (u + e) % 2 = 0
+		FROM generate_series(1, users) u, generate_series(1, 6) e $$;
+CREATE FUNCTION declare(name text, options jsonb DEFAULT '{}') RETURNS void LANGUAGE sql AS $$
+	SELECT dupn_create_model(name, events => 'events', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id,price}',
+		options => '{"hidden": 8, "attention": [8, 4], "max_events": 10, "epochs": 1, "publish": "always"}'::jsonb || options) $$;
+CREATE FUNCTION notes() RETURNS text LANGUAGE sql AS $$SELECT array_to_string(notes, '; ') FROM dupn_jobs ORDER BY job_id DESC LIMIT 1$$;
+
+-- ---- labels that are known later, of a relation that two tasks read ----
+
+-- fewer and fewer users
+SELECT format('CALL day(%s, %s)', d, CASE WHEN d < 5 THEN 200 ELSE 80 END) FROM generate_series(0, 9) d \gexec
+SELECT declare('m') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('m', 'slow', 'binary', samples => 'offers', label => 'taken', options => '{"matures": "2 days"}') IS NOT NULL AS added \gset
+SELECT dupn_add_task('m', 'fast', 'binary', samples => 'offers', label => 'taken') IS NOT NULL AS added \gset
+CALL dupn_run('m', 'finetune');
+CALL day(10, 80);
+CALL dupn_run('m', 'finetune');
+SELECT is((SELECT mode FROM dupn_versions WHERE model = 'm' AND version = 2), 'nightly', 'a night');
+SELECT doesnt_match(notes(), 'came later', 'in which nothing came late');
+SELECT results_eq($$SELECT task, rows FROM dupn_drift WHERE model = 'm' AND version = 2 AND "group" = 'label' ORDER BY 1$$,
+	$$VALUES ('fast', 480::bigint), ('slow', 480)$$, 'labels that are known tonight are new, whenever their samples were');
+
+-- ---- bands that move ----
+
+SELECT declare('b', '{"relearn_bands": true, "publish": "better"}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('b', 'next', 'next_item') IS NOT NULL AS added \gset
+CALL dupn_run('b', 'finetune');
+CALL day(11, 80);
+CALL dupn_run('b', 'finetune');
+SELECT is((SELECT mode FROM dupn_versions WHERE model = 'b' AND version = 2), 'nightly', 'a night with other bands');
+SELECT is_empty($$SELECT 1 FROM dupn_baselines WHERE model = 'b' AND source = 'parent'$$, 'does not judge its parent by them');
+SELECT matches((SELECT decision FROM dupn_versions WHERE model = 'b' AND version = 2), '"next" hr@10 \S+ against \S+ of version 1', 'which is compared as it serves');
+
+-- ---- an hour that comes twice ----
+
+CREATE TABLE clicks (user_id int, item_id int, at timestamp);
+CREATE INDEX ON clicks (user_id, at);
+INSERT INTO clicks SELECT u, (u * 7 + e * e) % 40, '2024-10-25'::timestamp + e * interval '3 hours' + u * interval '1 second' FROM generate_series(1, 50) u, generate_series(1, 10) e;
+SELECT dupn_create_model('c', events => 'clicks', user_column => 'user_id', time_column => 'at', item_columns => '{item_id}', timezone => 'Europe/Berlin',
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 10, "epochs": 1, "publish": "always", "lateness": "2 hours 15 minutes"}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('c', 'next', 'next_item') IS NOT NULL AS added \gset
+CALL dupn_run('c', 'finetune');
+-- the night ends at 2:15 the first time; what is between two and three was the second time
+INSERT INTO clicks SELECT u, (u * 7 + e * e) % 40, '2024-10-27 01:00'::timestamp + e * interval '10 minutes' FROM generate_series(1, 50) u, generate_series(0, 15) e;
+CALL dupn_run('c', 'finetune');
+SELECT is((SELECT events::int FROM dupn_versions WHERE model = 'c' AND version = 2), 50 + 50 * 6, 'what is later than the night''s end waits');
+INSERT INTO clicks SELECT u, (u * 7 + e * e) % 40, '2024-10-28 01:00'::timestamp + e * interval '10 minutes' FROM generate_series(1, 50) u, generate_series(0, 15) e;
+CALL dupn_run('c', 'finetune');
+SELECT is((SELECT sum(events)::int FROM dupn_versions WHERE model = 'c'),
+	(SELECT count(*)::int FROM clicks WHERE at <= '2024-10-28 01:15'), 'and every row is used once');
+
+SELECT * FROM finish();
