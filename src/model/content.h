@@ -128,6 +128,7 @@ typedef struct DeltaBase
 	int64		header_bytes;
 	int64		in_memory;		/* of file->data */
 	ContentReader *reader;		/* of what lies behind them, or NULL */
+	int64		passed;			/* it is read from front to back: no further in front of this */
 	char	   *buffer;
 } DeltaBase;
 

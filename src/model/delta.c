@@ -155,6 +155,7 @@ base_bytes(DeltaBase *base, int64 from, size_t bytes)
 		return base->file->data + from;
 	if (base->buffer == NULL)
 		base->buffer = palloc(COMPARE_BYTES);
+	base->passed = from + (int64) bytes;
 	content_pass(base->reader, from);
 	content_read(base->reader, base->buffer, bytes);
 	return base->buffer;
@@ -194,7 +195,7 @@ delta_find(Delta *delta, const Whole *whole, DeltaBase *base, void (*check) (voi
 		int64		both = piece == NULL ? Min(base->header_bytes, bytes) : 0;
 
 		/* the base is read once, from front to back */
-		if (old && from >= delta->from)
+		if (old && from >= delta->from && from >= base->passed)
 			both = Min((int64) (old->end - old->begin), bytes);
 		for (int64 at = 0; at < both;)
 		{

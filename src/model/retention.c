@@ -54,6 +54,7 @@ version_drop(int32 model_id, int32 version)
 	version_drop_files(model_id, version);
 	state_execute("UPDATE _dupn.version v SET state = 'dropped' WHERE " OF_VERSION("v"), 2, types, values, NULL, NULL, NULL);
 	state_execute("DELETE FROM _dupn.metric x WHERE " OF_VERSION("x"), 2, types, values, NULL, NULL, NULL);
+	state_execute("DELETE FROM _dupn.drift d WHERE " OF_VERSION("d"), 2, types, values, NULL, NULL, NULL);
 	state_execute("DELETE FROM _dupn.evaluation e WHERE e.model_id OPERATOR(pg_catalog.=) $1"
 				  " AND (e.version OPERATOR(pg_catalog.=) $2 OR e.other_version OPERATOR(pg_catalog.=) $2)",
 				  2, types, values, NULL, NULL, NULL);

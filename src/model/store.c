@@ -313,7 +313,7 @@ content_link(ContentKind kind, int32 model_id, int32 version, int32 base)
 
 	StartTransactionCommand();
 	(void) version_lock_model(model_id);
-	/* a dropped one is about to go, see version.c */
+	/* a dropped one is about to go, see retention.c */
 	may = state_read("SELECT 1 FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"
 					 " AND version OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'ready'"
 					 " AND $3 OPERATOR(pg_catalog.<) $2", 3, types, values, NULL, NULL, NULL) > 0;

@@ -2,7 +2,7 @@
 -- what is dropped and what is kept; and bytes that nobody should trust.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(107);
+SELECT plan(111);
 
 CREATE SCHEMA nights;
 SET search_path = nights, public;
@@ -188,6 +188,7 @@ SELECT lives_ok($$SELECT dupn_drop_version('shop', 4)$$, 'and the one before it'
 SELECT results_eq($$SELECT stored('dropped')$$, 'VALUES (4), (5)', 'their bytes stay');
 SELECT results_eq('SELECT version FROM dupn_versions WHERE version < 7 ORDER BY 1', 'VALUES (1), (2), (3), (6)', 'but nobody sees them');
 SELECT is_empty('SELECT 1 FROM dupn_metrics WHERE version IN (4, 5)', 'nor their metrics');
+SELECT is_empty('SELECT 1 FROM dupn_drift WHERE version IN (4, 5)', 'nor their drift');
 SELECT is_empty('SELECT 1 FROM dupn_mapped WHERE version IN (4, 5)', 'nor their files');
 SELECT throws_ok($$SELECT dupn_user_vector(1, 'shop', version => 5)$$, '42704', 'version 5 of model "shop" does not exist', 'nor asks them');
 SELECT throws_ok($$SELECT dupn_publish('shop', 5)$$, '42704', 'model "shop" has no version 5', 'nor publishes them');
@@ -262,6 +263,22 @@ SELECT isnt(header(dupn_export('growing', 2))->'item.item_id.embedding'->'shape'
 SELECT ok(whole('weights', 2, 'growing') = dupn_export('growing', 2), 'and is what the difference makes');
 SELECT is(delta_of, 1, 'what the optimizer remembers as well') FROM _dupn.optimizer JOIN _dupn.model USING (model_id) WHERE name = 'growing' AND version = 2;
 SELECT is(checksum(whole('optimizer', 2, 'growing') || int8send(0)), o.checksum, 'is a difference') FROM _dupn.optimizer o JOIN _dupn.model USING (model_id) WHERE name = 'growing' AND version = 2;
+-- tasks in another order have their tensors in another order
+SELECT dupn_add_task('growing', 'again', 'binary', samples => 'answers', label => 'taken', options => '{"candidate_dim": 8, "hidden": [8]}') IS NOT NULL AS declared \gset
+CALL dupn_run('growing', 'train', '{"publish": true}');
+CREATE PROCEDURE few(d int) LANGUAGE sql AS $$
+	INSERT INTO visits SELECT u, 'item ' || u, '2024-01-05'::timestamptz + d * interval '1 day' + u * interval '1 hour' FROM generate_series(1, 20) u;
+	INSERT INTO answers SELECT u, 'item ' || u, '2024-01-05 00:30'::timestamptz + d * interval '1 day' + u * interval '1 hour', u % 3 = 0 FROM generate_series(1, 20) u $$;
+CALL few(1);
+CALL dupn_run('growing', 'finetune');
+CALL few(2);
+CALL dupn_run('growing', 'finetune');
+SELECT is(delta_of, 4, 'a difference') FROM _dupn.optimizer JOIN _dupn.model USING (model_id) WHERE name = 'growing' AND version = 5;
+SELECT dupn_drop_task('growing', 'taken'), dupn_add_task('growing', 'taken', 'binary', samples => 'answers', label => 'taken', options => '{"candidate_dim": 8, "hidden": [8]}') \gset turned_
+CALL few(3);
+CALL dupn_run('growing', 'finetune');
+SELECT is(delta_of, 5, 'to which there is one of tasks in another order') FROM _dupn.optimizer JOIN _dupn.model USING (model_id) WHERE name = 'growing' AND version = 6;
+SELECT is(checksum(whole('optimizer', 6, 'growing') || int8send(0)), o.checksum, 'that makes the whole') FROM _dupn.optimizer o JOIN _dupn.model USING (model_id) WHERE name = 'growing' AND version = 6;
 SELECT dupn_drop_model('growing') IS NOT NULL AS dropped \gset
 
 -- ---- hostile differences ----
