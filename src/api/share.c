@@ -43,9 +43,10 @@ dupn_end_share(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(share_end(model, text_argument(fcinfo, 1))));
 }
 
-/* What dupn_arm keeps from call to call. */
+/* What dupn_arm keeps from call to call, of each experiment that was asked for. */
 typedef struct Arms
 {
+	struct Arms *next;
 	char	   *experiment;		/* that was asked for, or NULL */
 	ShareUsers *users;			/* NULL: it does not run */
 } Arms;
@@ -53,18 +54,20 @@ typedef struct Arms
 static Arms *
 find_arms(FunctionCallInfo fcinfo, Served *served)
 {
-	Arms	   *arms = served->own;
 	char	   *experiment = text_argument(fcinfo, 2);
 	const Share *share;
+	Arms	   *arms;
 
-	if (arms && (experiment == arms->experiment ||
-				 (experiment && arms->experiment && strcmp(experiment, arms->experiment) == 0)))
-		return arms;
+	for (arms = served->own; arms != NULL; arms = arms->next)
+		if (experiment == arms->experiment ||
+			(experiment && arms->experiment && strcmp(experiment, arms->experiment) == 0))
+			return arms;
 	share = share_find(served->model, experiment, false);
 	arms = MemoryContextAllocZero(served->context, sizeof(Arms));
 	arms->experiment = experiment ? MemoryContextStrdup(served->context, experiment) : NULL;
 	if (share && TIMESTAMP_IS_NOEND(share->ended_at))
 		arms->users = served_share_users(served, share);
+	arms->next = served->own;
 	served->own = arms;
 	return arms;
 }

@@ -2,7 +2,7 @@
 -- what, and what is refused.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(74);
+SELECT plan(75);
 
 CREATE SCHEMA shared;
 SET search_path = shared, public;
@@ -172,6 +172,12 @@ SELECT is(message($$SELECT dupn_share('shop', 2, .1)$$), '42710 experiment "vers
 SELECT is(message($$SELECT dupn_end_share('shop', 'version 2')$$), '55000 experiment "version 2" of model "shop" is not running', 'and ends once');
 SELECT dupn_share('shop', 3, .3, 'another') AS name \gset
 SELECT cmp_ok(abs((SELECT count(*) FROM unnest(users) u WHERE dupn_arm(u) = 'candidate') / 1e5 - .03), '<', .003::numeric, 'another experiment takes others') FROM first;
+-- as a log of exposures asks, row by row
+CREATE FUNCTION kept() RETURNS bigint LANGUAGE sql VOLATILE AS $$SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts WHERE name = 'dupn call'$$;
+SELECT cmp_ok(max(bytes), '<', 100000::bigint, 'who asks for one and the other keeps no more for it')
+	FROM (SELECT CASE WHEN u % 2 = 0 THEN dupn_arm(u, 'shop', 'another') ELSE dupn_arm(u, 'shop', 'version 2') END AS one,
+		dupn_arm(u, 'shop', CASE WHEN u % 2 = 0 THEN 'another' ELSE 'version 2' END) AS arm, CASE WHEN u = 5000 THEN kept() END AS bytes FROM generate_series(1, 5000) u OFFSET 0) x
+	HAVING bool_and(one IS NOT DISTINCT FROM arm);
 SELECT dupn_drop_version('shop', 2) IS NOT NULL AS dropped \gset
 SELECT results_eq('SELECT experiment, version, running, control_version FROM dupn_shares ORDER BY started_at',
 	$$VALUES ('version 2', 2, false, NULL::int), ('another', 3, true, 1)$$, 'an ended experiment outlives its version');
