@@ -21,6 +21,7 @@
 #include "lib/stringinfo.h"
 #include "train/dataset.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -215,7 +216,20 @@ known_rows(const char *known, const Timed *timed)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
 }
 
-/* Dates: one day's rows have one time, and some of the last day's are still to come. */
+/* The last moment before the day of a time. */
+static TimestampTz
+before_day(const FeatureSet *set, TimestampTz time)
+{
+	RowReader	reader = {.set = set, .time_type = DATEOID};
+	DateADT		next = DatumGetDateADT(time_parameter(set, DATEOID, behind(time)));
+
+	return row_time(&reader, DateADTGetDatum(next - 1)) - 1;
+}
+
+/*
+ * Dates: one day's rows have one time, and some of the last day's are still to
+ * come, whichever relation tells that it has begun.
+ */
 static TimestampTz
 find_end(const FeatureSet *set, const Model *model, const Timed *timed, int n, TimestampTz since)
 {
@@ -228,7 +242,9 @@ find_end(const FeatureSet *set, const Model *model, const Timed *timed, int n, T
 		dates |= timed[i].type == DATEOID;
 		job_check();
 	}
-	return end == DT_NOBEGIN ? end : end - Max(model->options.lateness, dates ? 1 : 0);
+	if (end == DT_NOBEGIN)
+		return end;
+	return Min(end - model->options.lateness, dates ? before_day(set, end) : end);
 }
 
 TimestampTz

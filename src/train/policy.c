@@ -8,9 +8,9 @@
  * that neither was trained on and of users who decide no early stopping, paired
  * by user.  A night starts from the version that serves and has asked it already,
  * unless it cut new bands ("relearn_bands"); for any other training it is loaded
- * here, beside what was trained.  Nor does a
- * version serve that cannot be judged, that knows far fewer ids than the one
- * before, or that is below what says the same to everybody.
+ * here, beside what was trained.  Nor does a version serve that cannot be judged,
+ * that knows far fewer ids than the one before, or that is below what says the
+ * same to everybody.
  *
  *-------------------------------------------------------------------------
  */

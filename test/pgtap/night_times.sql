@@ -2,7 +2,7 @@
 -- that are cut into other bands than yesterday.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(8);
+SELECT plan(11);
 
 CREATE SCHEMA night_times;
 SET search_path = night_times, public;
@@ -63,5 +63,31 @@ INSERT INTO clicks SELECT u, (u * 7 + e * e) % 40, '2024-10-28 01:00'::timestamp
 CALL dupn_run('c', 'finetune');
 SELECT is((SELECT sum(events)::int FROM dupn_versions WHERE model = 'c'),
 	(SELECT count(*)::int FROM clicks WHERE at <= '2024-10-28 01:15'), 'and every row is used once');
+
+-- ---- events that have a date, beside samples that have a time ----
+
+CREATE TABLE dated (user_id int, item_id int, day date);
+CREATE TABLE asked (user_id int, item_id int, at timestamptz, taken boolean);
+CREATE PROCEDURE dated_day(d int, first int, last int) LANGUAGE sql AS $$
+	INSERT INTO dated SELECT u, (u * 7 + e * e + d) % 40, '2024-01-01'::date + d FROM generate_series(first, last) u, generate_series(1, 3) e;
+	INSERT INTO asked SELECT u, (u * 3 + d) % 40, '2024-01-01 08:00'::timestamptz + d * interval '1 day' + u * interval '1 second', u % 3 = 0 FROM generate_series(first, last) u $$;
+CALL dated_day(0, 1, 100);
+CALL dated_day(1, 1, 100);
+SELECT dupn_create_model('d', events => 'dated', user_column => 'user_id', time_column => 'day', item_columns => '{item_id}', timezone => 'America/New_York',
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 10, "epochs": 1, "publish": "always"}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('d', 'next', 'next_item') IS NOT NULL AS added \gset
+SELECT dupn_add_task('d', 'taken', 'binary', samples => 'asked', label => 'taken', options => '{"time_column": "at"}') IS NOT NULL AS added \gset
+CALL dupn_run('d', 'finetune');
+CALL dated_day(2, 1, 100);
+CALL dated_day(3, 1, 100);
+CALL dated_day(4, 1, 60);
+CALL dupn_run('d', 'finetune');
+SELECT is((SELECT trained_until FROM dupn_versions WHERE model = 'd' AND version = 2), '2024-01-05 05:00'::timestamptz - interval '1 microsecond', 'a night ends before a day that has only begun');
+CALL dated_day(4, 61, 100);
+CALL dated_day(5, 1, 100);
+CALL dated_day(6, 1, 1);
+CALL dupn_run('d', 'finetune');
+SELECT is((SELECT events::int FROM dupn_versions WHERE model = 'd' AND version = 3), 600, 'and the next one has all of it');
+SELECT doesnt_match(notes(), 'came later', 'of which nothing came late');
 
 SELECT * FROM finish();
