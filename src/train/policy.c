@@ -199,21 +199,29 @@ open_published(Subject *subject, const Job *job, const EvaluateOptions *options,
 	return false;
 }
 
-/* From when on samples of a task are new to a version that knew all that there were; some may be later than all events. */
+/*
+ * From when on samples of a task are new to a version that knew all that there
+ * were: some may be later than all events, and labels that matured since are of
+ * earlier ones.
+ */
 static TimestampTz
-samples_since(int32 model_id, int32 version, const char *task)
+samples_since(int32 model_id, int32 version, const ModelTask *task, TimestampTz trained)
 {
 	Oid			types[] = {INT4OID, INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version), CStringGetTextDatum(task)};
+	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version), CStringGetTextDatum(task->name)};
 	Datum		until;
 	bool		isnull = true;
+	TimestampTz since;
 
 	job_begin();
 	(void) state_read("SELECT until FROM _dupn.drift WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2"
 					  " AND \"group\" OPERATOR(pg_catalog.=) 'label' AND task OPERATOR(pg_catalog.=) $3",
 					  3, types, values, NULL, &until, &isnull);
 	job_commit();
-	return isnull ? DT_NOBEGIN : DatumGetTimestampTz(until) + 1;
+	if (isnull)
+		return trained;
+	since = DatumGetTimestampTz(until) + 1;
+	return task->options.matures > 0 ? since : Max(trained, since);
 }
 
 static bool
@@ -261,7 +269,7 @@ ask_published(Trainer *trainer, Judged *judged, int t, int32 published, const Me
 		return NULL;
 	}
 	if (since != DT_NOEND && subject.model->options.refit)
-		since = Max(since, samples_since(trainer->model->id, published, name));
+		since = samples_since(trainer->model->id, published, task, since);
 	if (since != DT_NOEND && !any_since(trainer, &judged[t], since))
 	{
 		*reason = "it was trained on all samples that are held out";
