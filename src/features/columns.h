@@ -131,12 +131,12 @@ extern void append_range(StringInfo sql, const char *alias, const TimedRelation 
 
 /*
  * The same of those users alone who have a row in the range of a relation, of
- * which the first is the events: all their events in its range, and of those
- * before the last `history` WITH TIES, or with 0 all.  That takes an index by user
- * and time; where there is none, 0 reads the events once.
+ * which the first is the events: all their events in the range of `windows`, and
+ * of those before the last `history` WITH TIES, or with 0 all.  That takes an index
+ * by user and time; where there is none, 0 reads the events once.
  */
 extern char *night_query(const FeatureSet *set, const Relations *relations, char **extra,
-						 const TimedRelation *relation, int n, int history);
+						 const TimedRelation *relation, int n, const TimedRelation *windows, int history);
 
 /* SELECT of the key and the item features (FROM_EVENTS ones too, where it has them)
  * of the catalog; with_keys: only the features FROM_CATALOG, of the rows whose

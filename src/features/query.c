@@ -229,7 +229,7 @@ append_range(StringInfo sql, const char *alias, const TimedRelation *relation)
 
 char *
 night_query(const FeatureSet *set, const Relations *relations, char **extra,
-			const TimedRelation *relation, int n, int history)
+			const TimedRelation *relation, int n, const TimedRelation *windows, int history)
 {
 	Oid			user_type = column_type(relation_oid(relations->events), relations->events, relations->user_column);
 	const char *user = psprintf("e.%s", quote_identifier(relations->user_column));
@@ -259,15 +259,15 @@ night_query(const FeatureSet *set, const Relations *relations, char **extra,
 		appendStringInfo(&sql, "%s JOIN (%s) u ON ", columns.data, users.data);
 		append_operator(&sql, user, user_type, BTEqualStrategyNumber, "u." LISTED);
 		appendStringInfoString(&sql, " WHERE ");
-		append_operator(&sql, time, relation[0].time_type, BTLessStrategyNumber, psprintf("$%d", relation[0].first + 1));
+		append_operator(&sql, time, windows->time_type, BTLessStrategyNumber, psprintf("$%d", windows->first + 1));
 		appendStringInfoString(&sql, " ORDER BY 1, 2");
 		return sql.data;
 	}
 	append_operator(&columns, psprintf(" WHERE %s", user), user_type, BTEqualStrategyNumber, "u." LISTED);
 	appendStringInfo(&sql, "SELECT e.* FROM (%s) u CROSS JOIN LATERAL ((%s AND ", users.data, columns.data);
-	append_operator(&sql, time, relation[0].time_type, BTLessStrategyNumber, psprintf("$%d", relation[0].first));
+	append_operator(&sql, time, windows->time_type, BTLessStrategyNumber, psprintf("$%d", windows->first));
 	appendStringInfo(&sql, " ORDER BY %s DESC FETCH FIRST %d ROWS WITH TIES) UNION ALL (%s AND ", time, history, columns.data);
-	append_range(&sql, "e", &relation[0]);
+	append_range(&sql, "e", windows);
 	appendStringInfoString(&sql, ")) e ORDER BY 1, 2");
 	return sql.data;
 }

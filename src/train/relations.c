@@ -115,8 +115,8 @@ add_range(Build *build, RawQuery *query, const char *relation, const char *user_
 
 	if (query->n_arguments == 0)
 	{
-		query->argument_type = MemoryContextAlloc(build->context, sizeof(Oid) * 2 * (NN_MAX_TASKS + 1));
-		query->argument = MemoryContextAlloc(build->context, sizeof(Datum) * 2 * (NN_MAX_TASKS + 1));
+		query->argument_type = MemoryContextAlloc(build->context, sizeof(Oid) * 2 * (NN_MAX_TASKS + 2));
+		query->argument = MemoryContextAlloc(build->context, sizeof(Datum) * 2 * (NN_MAX_TASKS + 2));
 	}
 	query->argument_type[n - 2] = query->argument_type[n - 1] = type;
 	query->argument[n - 2] = time_parameter(data->set, type, TIMESTAMP_NOT_FINITE(since) ? since : since + 1);
@@ -150,6 +150,7 @@ make_events_query(Build *build, RawQuery *query, char **extra)
 	const Relations *relations = &model->relations;
 	TimedRelation timed[NN_MAX_TASKS + 1];
 	const char *sql;
+	TimestampTz reach = 0;
 	bool		all_history = !has_event_index(model);
 	int			n = 0;
 
@@ -164,15 +165,24 @@ make_events_query(Build *build, RawQuery *query, char **extra)
 		sql = training_query(data->set, relations, extra, timed);
 	else
 	{
+		TimedRelation windows;
+
 		for (int t = 0; t < model->n_tasks; t++)
 		{
-			all_history |= model->task[t].options.exclude_seen;
+			const TaskOptions *options = &model->task[t].options;
+
+			all_history |= options->exclude_seen;
+			reach = Max(reach, options->matures + options->embargo);
 			if (model->task[t].samples)
 				timed[n++] = add_samples_range(build, query, &model->task[t]);
 		}
 
+		/* samples whose labels mature tonight are of before, and so are their windows */
+		windows = add_range(build, query, relations->events, relations->user_column, relations->time_column,
+							data->since - reach, data->until_read);
+
 		/* the event before the window tells its first gap; older samples have windows, too */
-		sql = night_query(data->set, relations, extra, timed, n,
+		sql = night_query(data->set, relations, extra, timed, n, &windows,
 						  all_history ? 0 : data->set->max_events * (model->options.replay > 0 ? 2 : 1) + 1);
 	}
 	query->sql = MemoryContextStrdup(build->context, sql);

@@ -2,7 +2,7 @@
 -- that are cut into other bands than yesterday.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(12);
+SELECT plan(14);
 
 CREATE SCHEMA night_times;
 SET search_path = night_times, public;
@@ -55,6 +55,29 @@ CALL dupn_run('b', 'finetune');
 SELECT is((SELECT mode FROM dupn_versions WHERE model = 'b' AND version = 2), 'nightly', 'a night with other bands');
 SELECT is_empty($$SELECT 1 FROM dupn_baselines WHERE model = 'b' AND source = 'parent'$$, 'does not judge its parent by them');
 SELECT matches((SELECT decision FROM dupn_versions WHERE model = 'b' AND version = 2), '"next" hr@10 \S+ against \S+ of version 1', 'which is compared as it serves');
+
+-- ---- windows of samples whose labels mature ----
+
+CREATE TABLE visits AS SELECT * FROM events WHERE occurred_at < '2024-01-11';
+CREATE INDEX ON visits (user_id, occurred_at);
+CREATE TABLE orders AS SELECT * FROM known WHERE occurred_at < '2024-01-07';
+SELECT dupn_create_model('w', events => 'visits', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 10, "epochs": 1, "publish": "always"}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('w', 'returned', 'binary', samples => 'orders', label => 'taken', options => '{"matures": "2 days"}') IS NOT NULL AS added \gset
+CREATE TABLE asks AS SELECT * FROM offers WHERE occurred_at < '2024-01-07';
+SELECT dupn_add_task('w', 'asked', 'binary', samples => 'asks', label => 'taken') IS NOT NULL AS added \gset
+CALL dupn_run('w', 'train');
+INSERT INTO orders SELECT u, u % 40, '2024-01-08 12:00'::timestamptz + u * interval '1 second', 1, u % 2 = 0 FROM generate_series(1, 40) u;
+-- what others ask tonight has a window of tonight's visits
+INSERT INTO visits SELECT u, (u + e) % 40, 1, '2024-01-11'::timestamptz + e * interval '10 minutes' FROM generate_series(41, 80) u, generate_series(1, 12) e;
+INSERT INTO asks SELECT u, u % 40, '2024-01-11 03:00'::timestamptz + u * interval '1 second', u % 3 = 0 FROM generate_series(41, 80) u;
+CALL dupn_run('w', 'finetune', '{"publish": "never"}');
+SELECT dupn_user_vector(3, model => 'w', version => 2, as_of => '2024-01-08 12:00')::real[]::text AS vector \gset
+-- twelve visits of each after the order, and before the night
+DELETE FROM visits WHERE user_id <= 40 AND occurred_at BETWEEN '2024-01-08 13:00' AND '2024-01-10 12:00';
+CALL dupn_run('w', 'finetune', '{"publish": "never"}');
+SELECT is((SELECT string_agg(mode, ',') FROM dupn_versions WHERE model = 'w' AND version > 1), 'nightly,nightly', 'twice the same night');
+SELECT is(dupn_user_vector(3, model => 'w', version => 3, as_of => '2024-01-08 12:00')::real[]::text, :'vector', 'learns the same from what came before the orders');
 
 -- ---- an hour that comes twice ----
 
