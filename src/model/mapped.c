@@ -106,11 +106,12 @@ parse_name(const char *name, MappedFile *file)
 static Trailer
 file_trailer(const VersionRow *row, MappedPart part, size_t size)
 {
-	Trailer		trailer = {.magic = "dupn mapped file",.fingerprint = row->fingerprint,
-		.bytes = row->bytes,.size = (int64) size,.format = NN_PREPARED_FORMAT,.part = part
+	Trailer		trailer = {.fingerprint = row->fingerprint,.bytes = row->bytes,
+		.size = (int64) size,.format = NN_PREPARED_FORMAT,.part = part
 	};
 
 	StaticAssertStmt(sizeof(Trailer) == MAPPED_TRAILER, "size of a trailer");
+	memcpy(trailer.magic, "dupn mapped file", sizeof(trailer.magic)); /* no end */
 	return trailer;
 }
 

@@ -31,7 +31,7 @@ SELECT u AS user_id, (u * 7 + e * e) % 50 AS item_id, '2024-01-01Z'::timestamptz
 FROM generate_series(1, 500) u, generate_series(1, 5) e;
 CREATE INDEX ON events (user_id, occurred_at);
 SELECT dupn_create_model('shop', events => 'events', user_column => 'user_id', time_column => 'occurred_at',
-	item_columns => '{item_id}', options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "max_events": 1000}');
+	item_columns => '{item_id}', options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "max_events": 1000, "publish": "always"}');
 SELECT dupn_add_task('shop', 'next', 'next_item');
 CALL dupn_run('shop', 'train');
 CREATE TABLE vectors (user_id int, version int, vector dupn_vector NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (user_id, version));
@@ -114,7 +114,7 @@ ALTER TABLE products ADD PRIMARY KEY (id);
 CREATE TABLE visits AS SELECT * FROM events;
 CREATE INDEX ON visits (user_id, occurred_at);
 SELECT dupn_create_model('killed', events => 'visits', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
-	catalog => 'products', catalog_key => 'id', options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "max_events": 1000}');
+	catalog => 'products', catalog_key => 'id', options => '{"hidden": 8, "attention": [8, 8], "epochs": 1, "max_events": 1000, "publish": "always"}');
 SELECT dupn_add_task('killed', 'next', 'next_item');
 CALL dupn_run('killed', 'train');
 CREATE TABLE users (user_id int, version int, vector dupn_vector NOT NULL, as_of timestamptz NOT NULL, PRIMARY KEY (user_id, version));

@@ -212,7 +212,7 @@ sub stored { return sql('SELECT count(*), sum(length(data)), (SELECT count(*) FR
 sql('SET ROLE keeper; CREATE TABLE my_pieces AS SELECT * FROM dupn_export_pieces(piece_bytes => 4000)');
 my $stored = stored();
 fails($node, 'shop', "SET temp_file_limit = '10kB'; SET ROLE keeper; SELECT dupn_import_pieces('shop', 'my_pieces')",
-	'53400', 'temporary file size exceeds temp_file_limit', 'temp_file_limit counts what an import writes');
+	'53400', 'temporary file size exceeds "?temp_file_limit', 'temp_file_limit counts what an import writes');
 fails($node, 'shop', "SET ROLE keeper; CREATE TEMP TABLE t AS SELECT piece, data FROM my_pieces WHERE piece < 10; SELECT dupn_import_pieces('shop', 't')",
 	'XX001', 'the file in the 9 pieces of "t" cannot be imported', 'a truncated file is refused');
 fails($node, 'shop', "SELECT dupn_import_pieces('shop', 'my_pieces')", '42501', 'shop', 'so are strangers', 'stranger');
