@@ -71,11 +71,13 @@ add_number(Sketch *sketch, double number)
 
 /* A row of a user, whose rows come one after the other. */
 static void
-add_row(Sketch *sketch, int64 user)
+add_row(Sketch *sketch, int64 user, bool missing)
 {
 	sketch->rows++;
-	if (sketch->user != user)
-		sketch->users++;
+	sketch->missing += missing;
+	if (missing || sketch->user == user)
+		return;
+	sketch->users++;
 	sketch->user = user;
 }
 
@@ -84,7 +86,6 @@ add_value(Sketch *sketch, int64 user, CellKind kind, const Cell *cells, int n)
 {
 	int64		before = sketch->values;
 
-	add_row(sketch, user);
 	for (int i = 0; i < n; i++)
 	{
 		if (cells[i] == CELL_NULL)
@@ -98,7 +99,7 @@ add_value(Sketch *sketch, int64 user, CellKind kind, const Cell *cells, int n)
 		else if (isfinite(cell_number(cells[i], kind)))
 			add_number(sketch, cell_number(cells[i], kind));
 	}
-	sketch->missing += sketch->values == before;
+	add_row(sketch, user, sketch->values == before);
 }
 
 /* ---------------- columns and labels ---------------- */
@@ -308,7 +309,7 @@ add_scores(Drift *drift, const ModelTask *task, const Judged *judged)
 
 	for (int64 i = 0; i < judged->n; i++)
 	{
-		add_row(sketch, judged->user[i]);
+		add_row(sketch, judged->user[i], false);
 		sum += judged->results[0].score[i];
 	}
 	sketch->value = sum / judged->n;

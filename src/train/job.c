@@ -484,7 +484,7 @@ do_job(Job *job)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction(); /* and of subtransactions */
 		team_abandon();
 	}
 	PG_END_TRY();

@@ -560,7 +560,7 @@ do_part(Team *team, const Job *job, TeamMember *member)
 		MemoryContextSwitchTo(job->context);
 		tell_error(team, CopyErrorData());
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 	}
 	PG_END_TRY();
 }

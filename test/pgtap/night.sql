@@ -2,7 +2,7 @@
 -- memory grow, what stays as it was, and when it is a full training instead.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(37);
+SELECT plan(39);
 
 CREATE SCHEMA night;
 SET search_path = night, public;
@@ -115,6 +115,14 @@ SELECT matches(notes(), 'a full training: .*"hidden" was 8 and is now 9', 'where
 SELECT dupn_add_task('n', 'deed', 'multiclass', label => 'action') IS NOT NULL AS added \gset
 CALL dupn_run('n', 'finetune');
 SELECT matches(notes(), 'a full training: version . has no task "deed"', 'and where it has a task more');
+
+-- ---- what is gone ----
+
+ALTER TABLE events RENAME TO gone;
+SELECT dupn_finetune('n', '{"retries": 0}') AS job \gset
+SELECT is(dupn_wait(:job, '20 s'), 'failed', 'a table that is gone ends the job');
+SELECT matches(message(), 'relation night.events does not exist', 'and is named');
+ALTER TABLE gone RENAME TO events;
 
 -- ---- options: lateness, replay, forget, bands, AdaGrad, two workers ----
 
