@@ -147,6 +147,7 @@ finetune_run(Job *job)
 	Model	   *model;
 	char	   *reason;
 
+	job_progress("looking for new rows", 0, 0, NULL);
 	job_begin();
 	MemoryContextSwitchTo(job->context);
 	model = model_get_by_id(job->model_id, false);

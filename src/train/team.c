@@ -179,7 +179,7 @@ take(Team *team, void (*how) (Team *, Size, dsa_pointer *), Size size, dsa_point
 	MemoryContext caller = CurrentMemoryContext;
 	volatile bool enough = true;
 
-	StartTransactionCommand();
+	state_transaction();
 	PG_TRY();
 	{
 		MemoryContextSwitchTo(team->context);
