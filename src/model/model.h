@@ -129,6 +129,12 @@ extern void owner_begin(OwnerGuard *guard);
 extern void owner_end(OwnerGuard *guard);
 
 /*
+ * state.c: start a job's transaction, as of now: else pg_stat_activity would
+ * show it to be as old as the last statement, which was hours ago.
+ */
+extern void state_transaction(void);
+
+/*
  * state.c: one statement on _dupn as the extension's owner, its operators
  * qualified.  Gives the number of rows; row and isnull, unless NULL, are filled
  * from the first one, values copied into the current memory context.  state_read

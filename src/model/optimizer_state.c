@@ -113,7 +113,7 @@ find_difference(Delta *delta, const Whole *whole, int32 model_id, int32 version,
 	bool		differs = false;
 	VersionRow	row;
 
-	StartTransactionCommand();
+	state_transaction();
 	MemoryContextSwitchTo(context);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (find_state(&row, model_id, version))
@@ -152,7 +152,7 @@ optimizer_store(int32 model_id, int32 version, int32 parent, const nn_layout *la
 		return;
 	whole = whole_make(NULL, piece, n);
 
-	StartTransactionCommand();
+	state_transaction();
 	state_execute("INSERT INTO _dupn.optimizer (model_id, version) VALUES ($1, $2)", 2, (Oid[]) {INT4OID, INT4OID},
 				  (Datum[]) {Int32GetDatum(model_id), Int32GetDatum(version)}, NULL, NULL, NULL);
 	CommitTransactionCommand();
@@ -279,7 +279,7 @@ optimizer_load(int32 model_id, int32 version, const nn_layout *layout, nn_optimi
 	bool		loaded = false;
 	VersionRow	row;
 
-	StartTransactionCommand();
+	state_transaction();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (find_state(&row, model_id, version))
 	{

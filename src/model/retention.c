@@ -154,7 +154,7 @@ sweep_parts(const char *sql, void (*check) (void))
 	do
 	{
 		check();
-		StartTransactionCommand();
+		state_transaction();
 		found = state_execute(sql, 1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(SWEEP_PARTS)}, NULL, NULL, NULL);
 		CommitTransactionCommand();
 		fail_point("sweep: parts");
@@ -178,14 +178,14 @@ versions_sweep(void (*check) (void))
 				" WHERE" ORPHAN " OR" DROPPED " AND" OPTIMIZER_FREE
 				" OR v.state OPERATOR(pg_catalog.<>) 'building' AND o.checksum IS NULL LIMIT $1 FOR UPDATE OF p SKIP LOCKED))", check);
 
-	StartTransactionCommand();
+	state_transaction();
 	state_execute("DELETE FROM _dupn.optimizer WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
 				  "SELECT o.ctid FROM _dupn.version v JOIN _dupn.optimizer o"
 				  " ON o.model_id OPERATOR(pg_catalog.=) v.model_id AND o.version OPERATOR(pg_catalog.=) v.version"
 				  " WHERE v.state OPERATOR(pg_catalog.<>) 'building' AND o.checksum IS NULL FOR UPDATE OF o SKIP LOCKED))",
 				  0, NULL, NULL, NULL, NULL, NULL);
 	CommitTransactionCommand();
-	StartTransactionCommand();
+	state_transaction();
 	state_execute(DELETE_VERSIONS(ORPHAN), 0, NULL, NULL, NULL, NULL, NULL);
 	CommitTransactionCommand();
 	fail_point("sweep: orphans");
@@ -193,7 +193,7 @@ versions_sweep(void (*check) (void))
 	/* the last of a chain, and then those before it */
 	do
 	{
-		StartTransactionCommand();
+		state_transaction();
 		found = state_execute(DELETE_VERSIONS(DROPPED " AND" WEIGHTS_FREE " AND" OPTIMIZER_FREE),
 							  0, NULL, NULL, NULL, NULL, NULL);
 		CommitTransactionCommand();

@@ -196,7 +196,7 @@ static void
 begin(bool own)
 {
 	if (own)
-		StartTransactionCommand();
+		state_transaction();
 }
 
 static void
@@ -311,7 +311,7 @@ content_link(ContentKind kind, int32 model_id, int32 version, int32 base)
 	Datum		values[] = {Int32GetDatum(model_id), Int32GetDatum(version), Int32GetDatum(base)};
 	bool		may;
 
-	StartTransactionCommand();
+	state_transaction();
 	(void) version_lock_model(model_id);
 	/* a dropped one is about to go, see retention.c */
 	may = state_read("SELECT 1 FROM _dupn.version WHERE model_id OPERATOR(pg_catalog.=) $1"

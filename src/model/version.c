@@ -48,7 +48,7 @@ version_create(int32 model_id, int64 job_id, int64 seed, int workers, Jsonb *opt
 	MemoryContext caller = CurrentMemoryContext;
 	int32		version;
 
-	StartTransactionCommand();
+	state_transaction();
 	version = insert_version(model_id, job_id, seed, workers, options, mode, parent);
 	state_execute("UPDATE _dupn.job SET version = $1 WHERE job_id OPERATOR(pg_catalog.=) $2",
 				  2, (Oid[]) {INT4OID, INT8OID},

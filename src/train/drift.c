@@ -6,8 +6,8 @@
  * Newly learned are the rows after Dataset.since, and samples whose labels matured
  * after it; in a training from nothing,
  * which learns from all, those that it holds out.  The measure is the population
- * stability index, the sum over parts of (p - q) ln(p / q), less what it would
- * be by chance if the rows of a user were all the same: so that a small shop is
+ * stability index, the sum over parts of (p - q) ln(p / q), less what it may
+ * be by chance if the rows of a user are all the same: so that a small shop is
  * not told of a drift every night.  What the next version is compared with is
  * stored beside the version.
  *
@@ -72,11 +72,13 @@ add_number(Sketch *sketch, double number)
 
 /* A row of a user, whose rows come one after the other. */
 static void
-add_row(Sketch *sketch, int64 user)
+add_row(Sketch *sketch, int64 user, bool missing)
 {
 	sketch->rows++;
-	if (sketch->user != user)
-		sketch->users++;
+	sketch->missing += missing;
+	if (missing || sketch->user == user)
+		return;
+	sketch->users++;
 	sketch->user = user;
 }
 
@@ -85,7 +87,6 @@ add_value(Sketch *sketch, int64 user, CellKind kind, const Cell *cells, int n)
 {
 	int64		before = sketch->values;
 
-	add_row(sketch, user);
 	for (int i = 0; i < n; i++)
 	{
 		if (cells[i] == CELL_NULL)
@@ -99,7 +100,7 @@ add_value(Sketch *sketch, int64 user, CellKind kind, const Cell *cells, int n)
 		else if (isfinite(cell_number(cells[i], kind)))
 			add_number(sketch, cell_number(cells[i], kind));
 	}
-	sketch->missing += sketch->values == before;
+	add_row(sketch, user, sketch->values == before);
 }
 
 /* ---------------- columns and labels ---------------- */
@@ -308,7 +309,7 @@ add_scores(Drift *drift, const ModelTask *task, const Judged *judged)
 
 	for (int64 i = 0; i < judged->n; i++)
 	{
-		add_row(sketch, judged->user[i]);
+		add_row(sketch, judged->user[i], false);
 		sum += judged->results[0].score[i];
 	}
 	sketch->value = sum / judged->n;
@@ -337,12 +338,18 @@ add_metrics(Drift *drift, const Model *model, int t, const Metrics *metrics)
 
 /* ---------------- against the version before ---------------- */
 
+/*
+ * Beyond what chance would do in all but a few of a hundred nights.  Rows of a
+ * user are alike, so what is counted is users: each value is that share of one.
+ */
 static double
 stability_index(const Sketch *sketch, const double *was)
 {
 	int			parts = 0;
 	double		before = 0;
 	double		sum = 0;
+	double		users = Max(sketch->users, 1);
+	double		previous_users = Max(sketch->previous_users, 1);
 
 	for (int i = 0; i < SKETCH_PARTS; i++)
 	{
@@ -352,16 +359,17 @@ stability_index(const Sketch *sketch, const double *was)
 	if (sketch->values == 0 || before == 0)
 		return NAN;
 
-	/* half a value more in each part, so that none has nothing */
+	/* half a user more in each part, so that none has nothing */
 	for (int i = 0; i < SKETCH_PARTS; i++)
 		if (sketch->part[i] > 0 || was[i] > 0)
 		{
-			double		p = (sketch->part[i] + 0.5) / (sketch->values + 0.5 * parts);
-			double		q = (was[i] + 0.5) / (before + 0.5 * parts);
+			double		p = (sketch->part[i] * users / sketch->values + 0.5) / (users + 0.5 * parts);
+			double		q = (was[i] * previous_users / before + 0.5) / (previous_users + 0.5 * parts);
 
 			sum += (p - q) * log(p / q);
 		}
-	sum -= (parts - 1) * (1.0 / Max(sketch->users, 1) + 1.0 / Max(sketch->previous_users, 1));
+	/* by chance it is spread as chi-square is: its mean and two deviations */
+	sum -= (parts - 1 + 2 * sqrt(2.0 * (parts - 1))) * (1 / users + 1 / previous_users);
 	return Max(sum, 0);
 }
 

@@ -32,7 +32,7 @@ typedef struct Sketch
 	int64		missing;		/* of the rows */
 	int64		values;			/* a row may have several */
 	int64		unknown;		/* of the values, -1: there are no ids to be known */
-	int64		users;			/* who have rows */
+	int64		users;			/* who have values */
 	int64		user;			/* the last of them */
 	TimestampTz until;			/* of the latest row, DT_NOBEGIN: none */
 	double		value;			/* rate, mean or metric; NAN: none */

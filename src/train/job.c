@@ -166,7 +166,7 @@ report(double events_per_second, const char *loss)
 			 worker.job->action, worker.model_name, worker.phase, (int) (100 * worker.fraction));
 	set_ps_display(activity);
 
-	StartTransactionCommand();
+	state_transaction();
 	pgstat_report_activity(STATE_RUNNING, activity);
 	values[0] = Int64GetDatum(worker.job->id);
 	values[1] = CStringGetTextDatum(worker.phase);
@@ -213,7 +213,7 @@ find_obstacle(void)
 	LOCKTAG		tag;
 
 	if (own)
-		StartTransactionCommand();
+		state_transaction();
 
 	/*
 	 * The weakest mode is refused only to what must have the database alone:
@@ -328,8 +328,7 @@ job_begin(void)
 	Oid			user;
 
 	worker.outer_memory = CurrentMemoryContext;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
+	state_transaction();
 	GetUserIdAndSecContext(&user, &worker.outer_security);
 	SetUserIdAndSecContext(user, worker.outer_security | SECURITY_RESTRICTED_OPERATION);
 	worker.settings = NewGUCNestLevel();
@@ -395,7 +394,7 @@ job_workers(int n)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
-	StartTransactionCommand();
+	state_transaction();
 	state_execute("UPDATE _dupn.job SET workers = $2 WHERE job_id OPERATOR(pg_catalog.=) $1",
 				  2, (Oid[]) {INT8OID, INT4OID}, (Datum[]) {Int64GetDatum(worker.job->id), Int32GetDatum(n)},
 				  NULL, NULL, NULL);
@@ -436,7 +435,7 @@ write_end(const char *state, const char *message, bool again)
 	if (message == NULL && n_notes > 0)
 		message = worker.note[--n_notes];
 
-	StartTransactionCommand();
+	state_transaction();
 	values[0] = Int64GetDatum(worker.job->id);
 	values[1] = CStringGetTextDatum(state);
 	values[2] = CStringGetTextDatum(message ? message : "done");
@@ -484,7 +483,7 @@ do_job(Job *job)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction(); /* and of subtransactions */
 		team_abandon();
 	}
 	PG_END_TRY();
@@ -579,7 +578,7 @@ arrive(void)
 {
 	bool		welcome;
 
-	StartTransactionCommand();
+	state_transaction();
 	if (TransactionIdIsValid(worker.launch.xid))
 		XactLockTableWait(worker.launch.xid, NULL, NULL, XLTW_None);
 	welcome = get_extension_oid("dupn", true) == worker.launch.extension && version_matches();
@@ -618,7 +617,7 @@ next_job(bool first)
 	Datum		row[6];
 	bool		isnull[6];
 
-	StartTransactionCommand();
+	state_transaction();
 	job_locktag(&queue, worker.launch.extension, QUEUE_LOCK, worker.launch.model_id);
 	LockAcquire(&queue, ExclusiveLock, false, false);
 	if (first && !lock_session(MODEL_LOCK, worker.launch.model_id, false))
@@ -713,7 +712,7 @@ dupn_job_main(Datum arg)
 		Job		   *job;
 
 		job_sweep(worker.launch.extension);
-		StartTransactionCommand();
+		state_transaction();
 		job_start_due(worker.launch.extension, worker.launch.model_id);
 		CommitTransactionCommand();
 		if ((job = next_job(first)) == NULL)

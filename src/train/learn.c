@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #define CHECK_EVERY 4096		/* rows between job_check() */
 #define PARTS		65536		/* of what is left in search of a time */
@@ -277,7 +278,7 @@ make_users(Build *build, int64 *before, int64 *after)
 				 errmsg("more than %d users", PG_INT32_MAX)));
 }
 
-/* The end of what is known: the latest event or sample that was read. */
+/* The end of what is known: the latest event or sample that was read, of those that have been. */
 static TimestampTz
 find_last_time(Build *build)
 {
@@ -297,7 +298,7 @@ find_last_time(Build *build)
 				job_check();
 		}
 	}
-	return last;
+	return Min(last, GetCurrentTimestamp());
 }
 
 void

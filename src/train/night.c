@@ -70,29 +70,31 @@ find_misfit(const Model *model, const ModelImage *base)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	Model		copy = *model;
-	char	   *volatile misfit = NULL;
+	ErrorData  *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		base_check(&copy, base);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (error->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
-			PG_RE_THROW();
 		FlushErrorState();
-		misfit = error->message;
 	}
 	PG_END_TRY();
+
+	/* whatever came, or the job would be left inside the subtransaction */
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return misfit;
+	if (error == NULL)
+		return NULL;
+	if (error->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
+		ReThrowError(error);
+	return error->message;
 }
 
 /* Look at the version, and at what came since; why it must be a full training, NULL: a night will do. */
@@ -145,6 +147,7 @@ finetune_run(Job *job)
 	Model	   *model;
 	char	   *reason;
 
+	job_progress("looking for new rows", 0, 0, NULL);
 	job_begin();
 	MemoryContextSwitchTo(job->context);
 	model = model_get_by_id(job->model_id, false);

@@ -7,7 +7,8 @@
  * So what is trained on ends at a moment, the newest row's less "lateness", and
  * the next night begins behind it: no row is used twice, and one that came
  * later than that with an earlier time not at all.  How many those are is told
- * by counting the rows of the days before the moment then and now.
+ * by counting the rows of the days before the moment then and now.  A time that
+ * is still to come is no news: one such row would end all nights before it.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +17,7 @@
 #include <math.h>
 
 #include "access/stratnum.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -117,18 +119,37 @@ range_clause(const Timed *timed, int first)
 	return sql.data;
 }
 
-/* The newest finite time after `since`, or DT_NOBEGIN. */
+/* The newest time in (since, until], or DT_NOBEGIN. */
 static TimestampTz
-newest(const FeatureSet *set, const Timed *timed, TimestampTz since)
+newest(const FeatureSet *set, const Timed *timed, TimestampTz since, TimestampTz until)
 {
 	RowReader	reader = {.set = set, .time_type = timed->type};
-	TimestampTz times[] = {behind(since), DT_NOEND};
+	TimestampTz times[] = {behind(since), behind(until)};
 	Datum		value;
 	bool		isnull;
 
 	ask(set, timed, psprintf("SELECT pg_catalog.max(s.%s)%s%s", quote_identifier(timed->time_column),
 							 from_clause(timed), range_clause(timed, 1)), times, 2, 1, &value, &isnull);
 	return isnull ? DT_NOBEGIN : row_time(&reader, value);
+}
+
+/* The same up to the present; what is later is said. */
+static TimestampTz
+newest_past(const FeatureSet *set, const Timed *timed, TimestampTz since)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	TimestampTz latest = newest(set, timed, since, DT_NOEND);
+	TimestampTz times[] = {behind(now), DT_NOEND};
+	Datum		value;
+	bool		isnull;
+
+	if (latest <= now)
+		return latest;
+	ask(set, timed, psprintf("SELECT pg_catalog.count(*)%s%s", from_clause(timed), range_clause(timed, 1)),
+		times, 2, 1, &value, &isnull);
+	job_note(INT64_FORMAT " rows of %s have times that are still to come, up to %s; nights wait for them",
+			 DatumGetInt64(value), timed->relation, time_text(latest));
+	return newest(set, timed, since, now);
 }
 
 /* Rows after (a, b], after (c, d] and after (e, f]. */
@@ -238,7 +259,7 @@ find_end(const FeatureSet *set, const Model *model, const Timed *timed, int n, T
 
 	for (int i = 0; i < n; i++)
 	{
-		end = Max(end, newest(set, &timed[i], since));
+		end = Max(end, newest_past(set, &timed[i], since));
 		dates |= timed[i].type == DATEOID;
 		job_check();
 	}

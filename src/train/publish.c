@@ -248,7 +248,7 @@ say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics, con
 
 /* ---------------- the version ---------------- */
 
-/* The latest event that was trained on. */
+/* The latest event that was trained on, of those that have been: nights go on from there. */
 static TimestampTz
 trained_until(const Trainer *trainer)
 {
@@ -256,7 +256,7 @@ trained_until(const Trainer *trainer)
 	TimestampTz latest = DT_NOBEGIN;
 
 	if (trainer->model->options.refit)
-		return Max(data->last_time, trainer->seen);
+		return Min(Max(data->last_time, trainer->seen), GetCurrentTimestamp());
 	for (int64 u = 0; u < data->n_users; u++)
 		for (int64 row = data->users[u].start + data->users[u].n - 1; row >= data->users[u].start; row--)
 			if (data->events->time[row] < data->users[u].hold_out)
@@ -264,7 +264,7 @@ trained_until(const Trainer *trainer)
 				latest = Max(latest, data->events->time[row]);
 				break;
 			}
-	return Max(latest, trainer->seen);
+	return Min(Max(latest, trainer->seen), GetCurrentTimestamp());
 }
 
 /* A frozen network's optimizer knows nothing of most of it. */

@@ -179,7 +179,7 @@ take(Team *team, void (*how) (Team *, Size, dsa_pointer *), Size size, dsa_point
 	MemoryContext caller = CurrentMemoryContext;
 	volatile bool enough = true;
 
-	StartTransactionCommand();
+	state_transaction();
 	PG_TRY();
 	{
 		MemoryContextSwitchTo(team->context);
@@ -560,7 +560,7 @@ do_part(Team *team, const Job *job, TeamMember *member)
 		MemoryContextSwitchTo(job->context);
 		tell_error(team, CopyErrorData());
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 	}
 	PG_END_TRY();
 }

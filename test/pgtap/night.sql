@@ -2,7 +2,7 @@
 -- memory grow, what stays as it was, and when it is a full training instead.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(37);
+SELECT plan(42);
 
 CREATE SCHEMA night;
 SET search_path = night, public;
@@ -116,6 +116,14 @@ SELECT dupn_add_task('n', 'deed', 'multiclass', label => 'action') IS NOT NULL A
 CALL dupn_run('n', 'finetune');
 SELECT matches(notes(), 'a full training: version . has no task "deed"', 'and where it has a task more');
 
+-- ---- what is gone ----
+
+ALTER TABLE events RENAME TO gone;
+SELECT dupn_finetune('n', '{"retries": 0}') AS job \gset
+SELECT is(dupn_wait(:job, '20 s'), 'failed', 'a table that is gone ends the job');
+SELECT matches(message(), 'relation night.events does not exist', 'and is named');
+ALTER TABLE gone RENAME TO events;
+
 -- ---- options: lateness, replay, forget, bands, AdaGrad, two workers ----
 
 SELECT dupn_alter_model('n', '{"lateness": "1 hour", "replay": 1, "forget": "1 day", "relearn_bands": true, "optimizer": "adagrad", "holdout": "last_event", "full_every": 0}') IS NOT NULL AS altered \gset
@@ -140,5 +148,16 @@ SELECT dupn_user_vector(3, model => 'n', as_of => '2024-01-20')::text AS vector,
 SELECT format('{"version": %s}', parent) AS parent FROM dupn_versions WHERE version = :version \gset
 CALL dupn_run('n', 'finetune', :'parent');
 SELECT is(regexp_replace(dupn_user_vector(3, model => 'n', as_of => '2024-01-20')::text, '@.*', ''), regexp_replace(:'vector', '@.*', ''), 'from the same version, bit for bit');
+
+-- ---- times to come ----
+
+SELECT dupn_alter_model('n', '{"lateness": 0, "holdout": null}') IS NOT NULL AS altered \gset
+INSERT INTO events SELECT 23, i, 'view', '2024-01-14 01:00'::timestamptz + i * interval '1 minute' FROM generate_series(1, 20) i;
+INSERT INTO events VALUES (23, 2, 'view', now() + interval '10 years');
+CALL dupn_run('n', 'finetune');
+SELECT matches(notes(), '1 rows of night.events have times that are still to come', 'a time to come is told');
+SELECT is((SELECT trained_until FROM dupn_versions WHERE published), '2024-01-14 01:20', 'and ends no nights');
+CALL dupn_run('n', 'train');
+SELECT cmp_ok((SELECT trained_until FROM dupn_versions WHERE published), '<=', now(), 'nor does it after a full training');
 
 SELECT * FROM finish();
