@@ -34,7 +34,9 @@ dupn_publish(PG_FUNCTION_ARGS)
 
 	/* rather this call waits for the file than the first user of the version */
 	image_prewarm(model->id, version, NULL);
+	fail_point("publish: mapped");
 	version_publish(model->name, model->id, version);
+	fail_point("publish: chosen");
 	PG_RETURN_VOID();
 }
 
@@ -53,7 +55,9 @@ dupn_rollback(PG_FUNCTION_ARGS)
 				 errmsg("model \"%s\" has no version that served before", model->name),
 				 errhint("Name a version of the view dupn_versions with dupn_publish.")));
 	image_prewarm(model->id, DatumGetInt32(previous), NULL);
+	fail_point("rollback: mapped");
 	version_publish(model->name, model->id, DatumGetInt32(previous));
+	fail_point("rollback: chosen");
 	PG_RETURN_INT32(DatumGetInt32(previous));
 }
 

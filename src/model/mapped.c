@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/file_utils.h"
+#include "fail.h"
 #include "settings.h"
 #include "storage/fd.h"
 #include "storage/lock.h"
@@ -440,6 +441,7 @@ write_and_map(Mapped *mapped, const VersionRow *row, MappedPart part, const char
 		trailer = file_trailer(row, part, writer.size);
 		mapped_write(&writer, &trailer, sizeof(trailer));
 		(void) mapped_written(&writer);
+		fail_point("mapped: written");
 		if (rename(writer.path, path) != 0)
 			file_error("rename", writer.path);
 	}

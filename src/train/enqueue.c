@@ -35,7 +35,7 @@ typedef struct Enqueued
 {
 	struct Enqueued *next;
 	SubTransactionId subid;
-	int64		job_id;
+	int64		job_id;			/* 0: one of others, which may have lost its worker to a crash */
 	JobLaunch	launch;
 } Enqueued;
 
@@ -102,7 +102,7 @@ launch_enqueued(void)
 			continue;
 
 		job->launch.xid = GetTopTransactionId();
-		if (!job_launch(&job->launch))
+		if (!job_launch(&job->launch) && job->job_id != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					 errmsg("no background worker is free for job " INT64_FORMAT, job->job_id),
@@ -360,8 +360,7 @@ add_job(Model *model, const char *action, Jsonb *options, bool keep, char **skip
 	launch.extension = get_extension_oid("dupn", false);
 	launch.model_id = model->id;
 	job_id = insert_job(model, action, options, launch.extension, 0, keep, skipped);
-	if (*skipped == NULL)
-		remember(job_id, &launch);
+	remember(*skipped ? 0 : job_id, &launch);
 	return job_id;
 }
 

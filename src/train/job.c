@@ -729,6 +729,7 @@ dupn_job_main(Datum arg)
 		worker.job = job;
 		do_job(job);
 		worker.job = NULL;
+		fail_point("job: ended");
 		unlock_session(JOB_LOCK, job->id);
 		MemoryContextSwitchTo(TopMemoryContext);
 		MemoryContextDelete(job->context);

@@ -141,7 +141,7 @@ extern char *job_due_again(int64 job_id);
 /* Cancel waiting attempts of what a new job is to do. */
 extern void job_supersede(int64 job_id);
 
-/* Start workers of models whose further attempts are due, but of one model. */
+/* Start workers of models whose further attempts are due, or whose jobs a crash left without one; but of one model. */
 extern void job_start_due(Oid extension, int32 except);
 
 /* ---------------- queue.c ---------------- */

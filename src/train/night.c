@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "fail.h"
 #include "train/job.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -155,6 +156,7 @@ finetune_run(Job *job)
 	job_apply_options(model, others);
 	reason = look(&night, model, own.version);
 	job_commit();
+	fail_point("finetune: looked");
 
 	if (reason)
 	{

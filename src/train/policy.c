@@ -411,8 +411,6 @@ policy_rejections(const Trainer *trainer, int rejections)
 		job_note("WARNING: %s, this one trained from nothing; see dupn_versions", text);
 		return;
 	}
-	job_begin();
 	next = job_enqueue_next(trainer->job, "train", DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))));
-	job_commit();
 	job_note("WARNING: %s; job " INT64_FORMAT " trains all from nothing", text, next);
 }

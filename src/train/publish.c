@@ -308,7 +308,6 @@ publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, do
 	char	   *retired;
 	int32		version;
 	const Night *night = trainer->transfer->night;
-	int			rejections;
 	VersionFacts facts = {
 		.parameters = (int64) trainer->layout->floats,
 		.events = data->events_before_cut + (model->options.refit ? data->events_after_cut : 0),
@@ -334,6 +333,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, do
 							 trainer->steps->workers, model->options_json,
 							 train_mode_name[trainer->transfer->mode],
 							 trainer->data->base ? trainer->data->base->version : 0);
+	fail_point("publish: created");
 	image_store(model->id, version, metadata, pieces.piece, pieces.n, data->base, job_check);
 
 	if (keeps_optimizer(trainer))
@@ -351,7 +351,7 @@ publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, do
 	metrics_store(metrics, model, version, 0);
 	transfer_metrics(trainer, version);
 	drift_store(trainer, version);
-	rejections = version_finish(model->id, version, &facts, decision);
+	policy_rejections(trainer, version_finish(model->id, version, &facts, decision));
 	job_commit();
 	fail_point("publish: after");
 
@@ -364,6 +364,5 @@ publish_version(Trainer *trainer, const Metrics *metrics, Decision *decision, do
 	optimizer_keep_newest(model->id);
 	job_commit();
 	fail_point("publish: retired");
-	policy_rejections(trainer, rejections);
 	say_what_came(trainer, version, metrics, decision);
 }

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "fail.h"
 #include "pgstat.h"
 #include "settings.h"
 #include "storage/latch.h"
@@ -138,6 +139,7 @@ job_sweep(Oid extension)
 		CommitTransactionCommand();
 	} while (found > 0);
 
+	fail_point("sweep: buried");
 	versions_sweep(job_check);
 
 	StartTransactionCommand();

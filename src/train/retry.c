@@ -6,7 +6,8 @@
  * A further attempt is a job of its own, so that the row of each tells what
  * came of it.  It waits in the queue until it is due.  No process wakes for it:
  * whoever starts a process or waits for a job looks for what is due meanwhile,
- * and so does each process whenever a job of its has ended.
+ * and so does each process whenever a job of its has ended.  In the same way
+ * jobs start that were never begun because the server crashed.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +19,9 @@
 #include "utils/builtins.h"
 
 #define LONGEST_DELAY	"6 hours"
+
+/* So long after it was enqueued a job that no process has taken has lost its own. */
+#define LOST_AFTER		"2 seconds"
 
 bool
 job_worth_again(int sqlstate)
@@ -85,7 +89,8 @@ job_start_due(Oid extension, int32 except)
 	for (int32 last = 0;
 		 state_read("SELECT model_id, owner::pg_catalog.text FROM _dupn.job"
 					" WHERE state OPERATOR(pg_catalog.=) 'queued' AND extension_oid OPERATOR(pg_catalog.=) $1"
-					" AND due_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+					" AND (due_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() OR due_at IS NULL"
+					" AND enqueued_at OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) interval '" LOST_AFTER "'))"
 					" AND model_id OPERATOR(pg_catalog.>) $2 ORDER BY model_id LIMIT 1",
 					2, (Oid[]) {OIDOID, INT4OID},
 					(Datum[]) {ObjectIdGetDatum(extension), Int32GetDatum(last)}, NULL, row, isnull) > 0;)

@@ -13,6 +13,7 @@
 
 #include <math.h>
 
+#include "fail.h"
 #include "lib/stringinfo.h"
 #include "model/blas.h"
 #include "portability/instr_time.h"
@@ -356,6 +357,7 @@ train(Job *job, const Night *night)
 	job_commit();
 
 	trainer = trainer_make(job, model, transfer.base, &transfer, &alone);
+	fail_point("train: read");
 	if (night && !has_samples(trainer))
 	{
 		steps_end(trainer->steps, false);
@@ -371,11 +373,13 @@ train(Job *job, const Night *night)
 		/* who reads numbers in other bands is asked by itself: see policy.c */
 		if (!model->options.relearn_bands)
 			parent = judge_parent(trainer);
+		fail_point("train: parent judged");
 		begin_night(trainer);
 	}
 	if (transfer.mode == TRAIN_HEAD)
 		heads = heads_begin(trainer, &transfer);
 	train_epochs(trainer);
+	fail_point("train: trained");
 	calibrate(trainer);
 	if (heads)
 		heads_judge(heads);
@@ -384,6 +388,7 @@ train(Job *job, const Night *night)
 		alone_note(trainer, &metrics);
 	drift_compare(trainer, judged, &metrics);
 	decision = policy_decide(trainer, judged, &metrics);
+	fail_point("train: judged");
 	if (heads && model->options.refit)
 		heads_refit(heads);
 	if (model->options.refit)

@@ -172,7 +172,7 @@ extern void calibrate(Trainer *trainer);
  */
 extern Decision *policy_decide(Trainer *trainer, Judged *judged, const Metrics *metrics);
 
-/* What many rejections in a row lead to; when the version is stored. */
+/* What many rejections in a row lead to; in the transaction that counts them. */
 extern void policy_rejections(const Trainer *trainer, int rejections);
 
 /* ---------------- publish.c ---------------- */

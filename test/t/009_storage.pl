@@ -25,30 +25,6 @@ create_model($node, $db, 'keeper', 'shop');
 sql(q{SELECT dupn_alter_model('shop', '{"rebase": 2, "keep_versions": 3, "encodings": {"item_id": {"hash": 5000}}}')});
 my $night = q{SELECT dupn_train('shop', '{"mode": "finetune"}')};
 
-sub crash_at
-{
-	my ($point, $statement) = @_;
-	my $log = -s $node->logfile;
-
-	$node->append_conf('postgresql.conf', "dupn.fail_point = '$point'");
-	$node->reload;
-	$node->psql($db, $statement);
-	$node->wait_for_log(qr/crashing at "\Q$point\E".*all server processes terminated; reinitializing/s, $log);
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
-	$node->append_conf('postgresql.conf', "dupn.fail_point = ''");
-	$node->reload;
-}
-
-# What nobody needs: parts and states of versions that are not there, or going.
-my $rest = <<'END';
-SELECT (SELECT count(*) FROM _dupn.version v WHERE state = 'building' OR state = 'dropped'
-		AND NOT EXISTS (SELECT FROM _dupn.version d WHERE d.model_id = v.model_id AND d.delta_of = v.version)
-		AND NOT EXISTS (SELECT FROM _dupn.optimizer d WHERE d.model_id = v.model_id AND d.delta_of = v.version))
-	+ (SELECT count(*) FROM _dupn.optimizer WHERE checksum IS NULL)
-	+ (SELECT count(*) FROM _dupn.version v WHERE state <> 'dropped' AND stored_bytes IS DISTINCT FROM
-		(SELECT sum(octet_length(data)) FROM _dupn.weight w WHERE w.model_id = v.model_id AND w.version = v.version))
-END
-
 sub nights
 {
 	my ($n) = @_;
@@ -57,7 +33,7 @@ sub nights
 
 sql("CALL dupn_run('shop')");
 nights(4);
-ok($node->poll_query_until($db, "SELECT ($rest) = 0"), 'nothing is left by nights without a crash');
+ok($node->poll_query_until($db, "SELECT ($leftovers) = 0"), 'nothing is left by nights without a crash');
 is(sql("SELECT count(*) FROM dupn_versions"), '3', 'and three versions are kept');
 
 foreach my $point ('store: linked', 'store: part', 'store: finished', 'optimizer: begun', 'optimizer: linked',
@@ -68,7 +44,7 @@ foreach my $point ('store: linked', 'store: part', 'store: finished', 'optimizer
 	sql(q{CALL dupn_run('shop', 'train', '{"mode": "finetune", "rebase": 0}')});
 	my $before = answers($node, $db, 'shop');
 	my $published = sql("SELECT published_version FROM dupn_models WHERE model = 'shop'");
-	crash_at($point, "$night");
+	crash_at($node, $db, $point, "$night");
 
 	my $now = sql("SELECT published_version FROM dupn_models WHERE model = 'shop'");
 	if ($point =~ /^publish/)
@@ -82,7 +58,7 @@ foreach my $point ('store: linked', 'store: part', 'store: finished', 'optimizer
 		is(answers($node, $db, 'shop'), $before, "$point: and answers as before");
 	}
 	nights(1);
-	ok($node->poll_query_until($db, "SELECT ($rest) = 0"), "$point: the next night goes on and clears up")
+	ok($node->poll_query_until($db, "SELECT ($leftovers) = 0"), "$point: the next night goes on and clears up")
 	  or diag(sql("SELECT v.model_id, v.version, state, delta_of, stored_bytes FROM _dupn.version v ORDER BY 1, 2"));
 	is(sql("SELECT count(*) FROM _dupn.optimizer o JOIN _dupn.model m ON o.version = m.published WHERE checksum IS NOT NULL"), '1',
 		"$point: with what its optimizer remembers");
@@ -91,10 +67,10 @@ foreach my $point ('store: linked', 'store: part', 'store: finished', 'optimizer
 foreach my $point ('drop: marked', 'drop: done')
 {
 	my $older = sql("SELECT min(version) FROM dupn_versions WHERE NOT published");
-	crash_at($point, "SELECT dupn_drop_version('shop', $older)");
+	crash_at($node, $db, $point, "SELECT dupn_drop_version('shop', $older)");
 	is(sql("SELECT count(dupn_user_vector(1, 'shop', version => $older)::real[])"), '1', "$point: a drop that did not commit was none");
 	sql("SELECT dupn_drop_version('shop', $older)");
-	is(sql("SELECT ($rest)"), '0', "$point: and one that does leaves nothing");
+	is(sql("SELECT ($leftovers)"), '0', "$point: and one that does leaves nothing");
 	nights(1);
 }
 

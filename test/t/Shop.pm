@@ -1,14 +1,28 @@
 # What the server tests share: a small shop with a model of three tasks, quick
-# to train, and errors by their SQLSTATE.
+# to train, errors by their SQLSTATE, and crashes with what they may leave.
 package Shop;
 
 use strict;
 use warnings;
 
 use Exporter 'import';
+use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(create_shop create_model fails answers mapped_files);
+our @EXPORT = qw(create_shop create_model fails answers mapped_files crash_at wait_for_crash $leftovers);
+
+# What nobody needs: parts and states of versions that are not there, or going.
+our $leftovers = <<'END';
+SELECT (SELECT count(*) FROM _dupn.version v WHERE state = 'building' OR state = 'dropped'
+		AND NOT EXISTS (SELECT FROM _dupn.version d WHERE d.model_id = v.model_id AND d.delta_of = v.version)
+		AND NOT EXISTS (SELECT FROM _dupn.optimizer d WHERE d.model_id = v.model_id AND d.delta_of = v.version))
+	+ (SELECT count(*) FROM _dupn.optimizer WHERE checksum IS NULL)
+	+ (SELECT count(*) FROM _dupn.version v WHERE state <> 'dropped' AND stored_bytes IS DISTINCT FROM
+		(SELECT sum(octet_length(data)) FROM _dupn.weight w WHERE w.model_id = v.model_id AND w.version = v.version))
+	+ (SELECT count(*) FROM _dupn.optimizer o WHERE stored_bytes IS DISTINCT FROM
+		(SELECT sum(octet_length(data)) FROM _dupn.optimizer_part p WHERE p.model_id = o.model_id AND p.version = o.version))
+END
 
 # Tables and the extension in a database, owned by a role.
 sub create_shop
@@ -78,6 +92,33 @@ sub mapped_files
 {
 	my ($node) = @_;
 	return map { s,.*/,,r } glob($node->data_dir . '/base/pgsql_tmp/pgsql_tmp_dupn_*');
+}
+
+# Wait until the server has crashed, and is there again.
+sub wait_for_crash
+{
+	my ($node, $log, $pattern) = @_;
+	for my $attempt (0 .. 50 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if slurp_file($node->logfile, $log) =~
+		  /$pattern.*all server processes terminated; reinitializing.*database system is ready to accept connections/s;
+		usleep(20_000);
+	}
+	die 'the server does not crash, or not come back';
+}
+
+# Crash there, in the statement or a job that it starts.
+sub crash_at
+{
+	my ($node, $database, $point, $statement) = @_;
+	my $log = -s $node->logfile;
+
+	$node->append_conf('postgresql.conf', "dupn.fail_point = '$point'");
+	$node->reload;
+	$node->psql($database, $statement);
+	wait_for_crash($node, $log, qr/crashing at "\Q$point\E"/);
+	$node->append_conf('postgresql.conf', "dupn.fail_point = ''");
+	$node->reload;
 }
 
 1;
