@@ -346,12 +346,16 @@ decide_better(Trainer *trainer, Judged *judged, const Metrics *metrics, Decision
 			decide(decision, false, psprintf("waits: \"%s\" is not that of version %d, which serves", transfer->primary, decision->than));
 
 	metrics_main(metrics, trainer->model, t, SOURCE_PARENT, &first, &other);
-	if (first == NULL)
+	if (first == NULL && (transfer->night == NULL || judged[t].n > 0))
 		return reject(decision, psprintf("task \"%s\" could not be judged", transfer->primary));
 	if ((reason = lost_ids(trainer->data)) != NULL ||
-		(reason = below_popularity(trainer, metrics, first)) != NULL)
+		(first && (reason = below_popularity(trainer, metrics, first)) != NULL))
 		return reject(decision, reason);
-	if (!from_published || other == NULL)
+
+	/* not every night has samples of it, least where their labels take long to be known */
+	if (first == NULL)
+		reason = psprintf("task \"%s\" has no samples in the hold-out", transfer->primary);
+	else if (!from_published || other == NULL)
 		other = ask_published(trainer, judged, t, decision->than, &first, &reason);
 	if (other == NULL)
 	{

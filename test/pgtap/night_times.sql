@@ -2,7 +2,7 @@
 -- that are cut into other bands than yesterday.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(14);
+SELECT plan(15);
 
 CREATE SCHEMA night_times;
 SET search_path = night_times, public;
@@ -45,12 +45,21 @@ CALL dupn_run('k', 'train', '{"publish": "better"}');
 SELECT matches((SELECT decision FROM dupn_versions WHERE model = 'k' AND version = 2), '"slow" auc \S+ against \S+ of version 1',
 	'a version is compared by labels that the one before did not know');
 
+SELECT declare('s') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('s', 'slow', 'binary', samples => 'known', label => 'taken', options => '{"matures": "2 days"}') IS NOT NULL AS added \gset
+SELECT dupn_add_task('s', 'next', 'next_item') IS NOT NULL AS added \gset
+CALL dupn_run('s', 'train');
+CALL day(12, 80);
+CALL dupn_run('s', 'finetune', '{"publish": "better"}');
+SELECT is((SELECT decision FROM dupn_versions WHERE model = 's' AND version = 2), 'published: not compared with version 1: task "slow" has no samples in the hold-out',
+	'a night that has none to judge by is no worse');
+
 -- ---- bands that move ----
 
 SELECT declare('b', '{"relearn_bands": true, "publish": "better"}') IS NOT NULL AS declared \gset
 SELECT dupn_add_task('b', 'next', 'next_item') IS NOT NULL AS added \gset
 CALL dupn_run('b', 'finetune');
-CALL day(12, 80);
+CALL day(13, 80);
 CALL dupn_run('b', 'finetune');
 SELECT is((SELECT mode FROM dupn_versions WHERE model = 'b' AND version = 2), 'nightly', 'a night with other bands');
 SELECT is_empty($$SELECT 1 FROM dupn_baselines WHERE model = 'b' AND source = 'parent'$$, 'does not judge its parent by them');
