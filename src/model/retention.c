@@ -91,8 +91,11 @@ version_is_needed(int32 model_id, int32 version)
 	/* it serves, or dupn_rollback goes back to it */
 					  "m.published OPERATOR(pg_catalog.=) $2 OR m.previous OPERATOR(pg_catalog.=) $2"
 					  " OR v.pinned"
-	/* stored vectors are its */
-					  " OR EXISTS (SELECT FROM _dupn.refresh r WHERE r.model_id OPERATOR(pg_catalog.=) $1"
+	/* stored vectors are its, in a table that is still there */
+					  " OR EXISTS (SELECT FROM _dupn.refresh r JOIN (pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+					  " ON n.oid OPERATOR(pg_catalog.=) c.relnamespace)"
+					  " ON pg_catalog.format('%I.%I', n.nspname, c.relname) OPERATOR(pg_catalog.=) r.target"
+					  " WHERE r.model_id OPERATOR(pg_catalog.=) $1"
 					  " AND (r.version OPERATOR(pg_catalog.=) $2 OR r.next_version OPERATOR(pg_catalog.=) $2)))",
 					  2, (Oid[]) {INT4OID, INT4OID},
 					  (Datum[]) {Int32GetDatum(model_id), Int32GetDatum(version)}, NULL, NULL, NULL) > 0;
