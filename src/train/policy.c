@@ -51,8 +51,8 @@ reject(Decision *decision, const char *reason)
 
 /* ---------------- what needs no other version ---------------- */
 
-static double
-source_value(const Metrics *metrics, const Metric *first, const char *source)
+static const Metric *
+find_source(const Metrics *metrics, const Metric *first, const char *source)
 {
 	for (int i = 0; i < metrics->n; i++)
 	{
@@ -60,18 +60,20 @@ source_value(const Metrics *metrics, const Metric *first, const char *source)
 
 		if (m->task == first->task && strcmp(m->source, source) == 0 && strcmp(m->metric, first->metric) == 0 &&
 			strcmp(m->slice, first->slice) == 0)
-			return m->value;
+			return m;
 	}
-	return NAN;
+	return NULL;
 }
 
-/* Is it below what says the same to everybody?  Then the reason. */
+/* Is it below what says the same to everybody, and not by chance?  Then the reason. */
 static const char *
 below_popularity(const Trainer *trainer, const Metrics *metrics, const Metric *first)
 {
 	const ModelTask *task = &trainer->model->task[first->task];
 	const char *source;
-	double		value;
+	const Metric *other;
+	double		value = NAN;
+	double		most = NAN;		/* by how much it may be above, or is below */
 
 	switch (task->kind)
 	{
@@ -85,13 +87,19 @@ below_popularity(const Trainer *trainer, const Metrics *metrics, const Metric *f
 			source = "item_rate";
 			break;
 	}
-	value = source_value(metrics, first, source);
+	other = find_source(metrics, first, source);
+	if (other)
+	{
+		value = other->value;
+		most = other->difference_high;
+	}
 	if (isnan(value) && (task->kind == NN_BINARY || task->kind == NN_RANK))
 	{
 		source = "a constant";
 		value = 0.5;
+		most = first->high - value;
 	}
-	if (!(first->value < value))
+	if (!(first->value < value) || most >= 0)
 		return NULL;
 	return psprintf("\"%s\" %s %.3f is below %.3f for %s", task->name, first->metric, first->value, value, source);
 }

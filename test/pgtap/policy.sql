@@ -2,7 +2,7 @@
 -- in a row; and how far the rows of a night are from those before.
 SET client_min_messages = error;
 SET timezone = 'UTC';
-SELECT plan(58);
+SELECT plan(59);
 
 CREATE SCHEMA policy;
 SET search_path = policy, public;
@@ -199,4 +199,24 @@ CALL dupn_run('p', 'finetune');
 SELECT is(array_agg(mode || CASE WHEN decision ~ '^rejected' THEN ' rejected' ELSE '' END ORDER BY version), '{"full rejected",nightly}',
 	'when a training of all was rejected, the next night is a night again')
   FROM (SELECT version, mode, CASE version WHEN 28 THEN decision END AS decision FROM dupn_versions WHERE model = 'p' AND version > 27) v;
+-- ---- a small shop ----
+
+CREATE TABLE few (user_id int, item_id int, at timestamptz);
+CREATE INDEX ON few (user_id, at);
+CREATE PROCEDURE few_events(d int, users int) LANGUAGE sql AS $$
+	INSERT INTO few SELECT u, (u * 7 + e * e + d) % 30, '2024-01-01'::timestamptz + d * interval '1 day' + e * interval '40 minutes' + u * interval '1 second'
+		FROM generate_series(1, users) u, generate_series(1, 6) e $$;
+CALL few_events(0, 80);
+CALL few_events(1, 80);
+CALL few_events(2, 80);
+SELECT dupn_create_model('few', 'few', 'user_id', 'at', '{item_id}', options => '{"hidden": 8, "attention": [8, 4], "max_events": 10, "epochs": 1}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('few', 'next', 'next_item') IS NOT NULL AS declared \gset
+CALL dupn_run('few', 'train');
+INSERT INTO few SELECT u, abs(hashint4(u * 1000 + e * 10 + 1)) % 30, '2024-01-06'::timestamptz + e * interval '40 minutes' + u * interval '1 second'
+	FROM generate_series(1, 30) u, generate_series(1, 6) e;
+CALL dupn_run('few', 'finetune');
+SELECT results_eq($$SELECT difference_high >= 0, samples < 10, decision LIKE '%is below%' FROM dupn_versions JOIN dupn_baselines USING (model, version)
+  WHERE model = 'few' AND version = 2 AND source = 'popularity' AND metric = 'hr@10' AND slice = 'all'$$,
+	'VALUES (true, true, false)', 'less than popularity for a few users is no reason');
+
 SELECT * FROM finish();
