@@ -7,7 +7,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Shop;
+use Shop qw(:DEFAULT crash_at $leftovers);
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');

@@ -1,6 +1,6 @@
 # A server that dies while a night is trained, a version published, taken back or
-# dropped, and stored vectors refreshed: at named points that 009_storage.pl and
-# 006_refresh.pl do not have, and 20 times each at any moment.  What serves
+# dropped, and stored vectors refreshed: at named points that 006_refresh.pl,
+# 009_storage.pl and 010_publish.pl do not have, and 20 times each at any moment.  What serves
 # answers as before, what committed is there, the job's row says what happened,
 # and the next job goes on.  A twin of the model whose jobs nobody kills tells
 # what they would have come to.
@@ -12,7 +12,7 @@ use lib $FindBin::RealBin;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Shop;
+use Shop qw(:DEFAULT crash_at wait_for_crash $leftovers);
 use Test::More;
 
 my $kills = 20;
@@ -79,7 +79,8 @@ BEGIN
 		RAISE 'nobody to kill';
 	END IF;
 	EXECUTE format('COPY (SELECT) TO PROGRAM %L', 'kill -9 ' || victim);
-	PERFORM pg_sleep(60);
+	PERFORM pg_sleep(5);
+	RAISE 'nobody to kill, but one who had ended just before';
 END \$\$
 END
 	return if $error =~ /nobody to kill|program "kill.*failed/;
@@ -167,7 +168,7 @@ look();
 my $published;
 my %point = map { $_ => 1 } ('job: before end');    # behind the publication
 foreach my $point ('finetune: looked', 'train: read', 'train: parent judged', 'train: trained', 'train: judged', 'publish: created',
-	'mapped: written', 'publish: before', 'job: before end')
+	'mapped: written', 'job: before end')
 {
 	$what = $point;
 	next_day();
@@ -197,6 +198,9 @@ ok($node->poll_query_until($db, "SELECT state = 'done' FROM dupn_jobs WHERE job_
 next_night();
 clean();
 is(scalar(grep { /_new_/ } mapped_files($node)), 0, 'and old unfinished files are gone');
+crash_at($node, $db, $what, "SELECT dupn_evaluate_baselines('shop')");
+sql("UPDATE _dupn.job SET enqueued_at = enqueued_at - interval '2 seconds' WHERE state = 'queued'; CALL dupn_run('twin', 'baselines')");
+ok($node->poll_query_until($db, "SELECT count(*) = 0 FROM dupn_jobs WHERE state IN ('queued', 'running') AND due_at IS NULL"), "$what: so does a job of another model");
 $what = 'job: ended';
 next_day();
 crash_at($node, $db, $what, "SELECT dupn_finetune('shop')");

@@ -7,7 +7,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Shop;
+use Shop qw(:DEFAULT crash_at);
 use Test::More;
 
 my $db = 'shop';
@@ -25,25 +25,12 @@ sql(q{CALL dupn_run('shop', 'train', '{"learning_rate": 1e-8, "primary": "catego
 like(slurp_file($node->logfile), qr/WARNING:  dupn: model "shop": published: the first version, though "category" accuracy/, 'a first version that learned nothing is a warning in the log');
 my $first = answers($node, $db, 'shop');
 
-sub crash_at
-{
-	my ($point) = @_;
-	my $log = -s $node->logfile;
-
-	$node->append_conf('postgresql.conf', "dupn.fail_point = '$point'");
-	$node->reload;
-	$node->psql($db, q{CALL dupn_run('shop', 'train', '{"seed": 2}')});
-	$node->wait_for_log(qr/crashing at "\Q$point\E".*all server processes terminated; reinitializing/s, $log);
-	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
-	$node->append_conf('postgresql.conf', "dupn.fail_point = ''");
-	$node->reload;
-}
-
-crash_at('publish: before');
+my $train = q{CALL dupn_run('shop', 'train', '{"seed": 2}')};
+crash_at($node, $db, 'publish: before', $train);
 is(sql('SELECT published_version FROM dupn_models'), '1', 'before it is published the old version serves');
 is(answers($node, $db, 'shop'), $first, 'as ever');
 is(sql(q{SELECT dupn_wait(max(job_id)) FROM dupn_jobs}), 'failed', 'and the job has failed');
-crash_at('publish: after');
+crash_at($node, $db, 'publish: after', $train);
 is(sql(q{SELECT published_version = (SELECT max(version) FROM dupn_versions WHERE state = 'ready') AND published_version > 1 FROM dupn_models}), 't', 'after it the new one serves');
 isnt(answers($node, $db, 'shop'), $first, 'and answers');
 sql("CALL dupn_run('shop')");

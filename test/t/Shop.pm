@@ -10,7 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(create_shop create_model fails answers mapped_files crash_at wait_for_crash $leftovers);
+our @EXPORT = qw(create_shop create_model fails answers mapped_files);
+our @EXPORT_OK = qw(crash_at wait_for_crash $leftovers);
 
 # What nobody needs: parts and states of versions that are not there, or going.
 our $leftovers = <<'END';
