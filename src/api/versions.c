@@ -92,6 +92,23 @@ no_version(const Model *model, int32 version)
 			 errhint("The view dupn_versions lists its versions.")));
 }
 
+/* Stored vectors are scored by the version that made them. */
+static void
+tell_of_tables(const Model *model, int32 version)
+{
+	Datum		targets;
+	bool		isnull;
+
+	if (state_read("SELECT pg_catalog.string_agg(target, ', ' ORDER BY target) FROM _dupn.refresh"
+				   " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+				   2, (Oid[]) {INT4OID, INT4OID}, (Datum[]) {Int32GetDatum(model->id), Int32GetDatum(version)},
+				   NULL, &targets, &isnull) == 0 || isnull)
+		return;
+	ereport(NOTICE,
+			(errmsg("vectors of version %d, which are in %s, can no longer be scored", version, TextDatumGetCString(targets)),
+			 errhint("Write them anew with dupn_refresh.")));
+}
+
 PGDLLEXPORT Datum
 dupn_drop_version(PG_FUNCTION_ARGS)
 {
@@ -134,6 +151,7 @@ dupn_drop_version(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("version %d of model \"%s\" served before: dupn_rollback has nothing to go back to now",
 						version, model->name)));
+	tell_of_tables(model, version);
 	version_drop(model->id, version);
 	fail_point("drop: marked");
 	versions_free(model->id);
