@@ -139,7 +139,7 @@ dupn_run(PG_FUNCTION_ARGS)
 				 errmsg("dupn_run cannot run inside a transaction block"),
 				 errdetail("It commits, so that the job starts, and waits without a snapshot."),
 				 errhint("CALL it as a statement of its own, not from a function; under pg_cron as the only command of its entry. "
-						 "Otherwise enqueue with dupn_train or dupn_refresh and commit.")));
+						 "Otherwise enqueue with dupn_train, dupn_finetune or dupn_refresh and commit.")));
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	job_id = job_request(model_get(text_argument(fcinfo, 0)), action, options_argument(fcinfo, 2), &skipped);

@@ -26,6 +26,23 @@ named_version(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT32(1);
 }
 
+/* Whose control it is is another one now. */
+static void
+tell_of_experiment(const Model *model, int32 version)
+{
+	if (model->share == NULL)
+		return;
+	if (model->share->version == version)
+		ereport(NOTICE,
+				(errmsg("version %d is the candidate of experiment \"%s\", which is running: it serves both arms now",
+						version, model->share->experiment),
+				 errhint("End the experiment with dupn_end_share.")));
+	else
+		ereport(NOTICE,
+				(errmsg("experiment \"%s\" is running: version %d is its control from now on",
+						model->share->experiment, version)));
+}
+
 PGDLLEXPORT Datum
 dupn_publish(PG_FUNCTION_ARGS)
 {
@@ -37,6 +54,7 @@ dupn_publish(PG_FUNCTION_ARGS)
 	fail_point("publish: mapped");
 	version_publish(model->name, model->id, version);
 	fail_point("publish: chosen");
+	tell_of_experiment(model, version);
 	PG_RETURN_VOID();
 }
 
@@ -47,9 +65,10 @@ dupn_rollback(PG_FUNCTION_ARGS)
 	Datum		previous;
 	bool		isnull;
 
-	if (state_execute("SELECT previous FROM _dupn.model WHERE model_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-					  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(model->id)}, NULL,
-					  &previous, &isnull) == 0 || isnull)
+	(void) version_lock_model(model->id);
+	if (state_read("SELECT previous FROM _dupn.model WHERE model_id OPERATOR(pg_catalog.=) $1",
+				   1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(model->id)}, NULL,
+				   &previous, &isnull) == 0 || isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("model \"%s\" has no version that served before", model->name),
@@ -58,6 +77,7 @@ dupn_rollback(PG_FUNCTION_ARGS)
 	fail_point("rollback: mapped");
 	version_publish(model->name, model->id, DatumGetInt32(previous));
 	fail_point("rollback: chosen");
+	tell_of_experiment(model, DatumGetInt32(previous));
 	PG_RETURN_INT32(DatumGetInt32(previous));
 }
 
@@ -72,17 +92,35 @@ no_version(const Model *model, int32 version)
 			 errhint("The view dupn_versions lists its versions.")));
 }
 
+/* Stored vectors are scored by the version that made them. */
+static void
+tell_of_tables(const Model *model, int32 version)
+{
+	Datum		targets;
+	bool		isnull;
+
+	if (state_read("SELECT pg_catalog.string_agg(target, ', ' ORDER BY target) FROM _dupn.refresh"
+				   " WHERE model_id OPERATOR(pg_catalog.=) $1 AND version OPERATOR(pg_catalog.=) $2",
+				   2, (Oid[]) {INT4OID, INT4OID}, (Datum[]) {Int32GetDatum(model->id), Int32GetDatum(version)},
+				   NULL, &targets, &isnull) == 0 || isnull)
+		return;
+	ereport(NOTICE,
+			(errmsg("vectors of version %d, which are in %s, can no longer be scored", version, TextDatumGetCString(targets)),
+			 errhint("Write them anew with dupn_refresh.")));
+}
+
 PGDLLEXPORT Datum
 dupn_drop_version(PG_FUNCTION_ARGS)
 {
 	int32		version = named_version(fcinfo);
 	Model	   *model = owned_model(fcinfo);
-	Datum		row[3];
-	bool		isnull[3];
+	Datum		row[4];
+	bool		isnull[4];
 
 	/* the model's row stays locked, so that nobody publishes meanwhile */
 	(void) version_lock_model(model->id);
-	if (state_read("SELECT m.published OPERATOR(pg_catalog.=) $2, v.state, v.pinned FROM _dupn.model m, _dupn.version v"
+	if (state_read("SELECT m.published OPERATOR(pg_catalog.=) $2, v.state, v.pinned,"
+				   " m.previous OPERATOR(pg_catalog.=) $2 FROM _dupn.model m, _dupn.version v"
 				   " WHERE m.model_id OPERATOR(pg_catalog.=) $1 AND v.model_id OPERATOR(pg_catalog.=) $1"
 				   " AND v.version OPERATOR(pg_catalog.=) $2 AND v.state OPERATOR(pg_catalog.<>) 'dropped'",
 				   2, (Oid[]) {INT4OID, INT4OID},
@@ -109,6 +147,11 @@ dupn_drop_version(PG_FUNCTION_ARGS)
 				 errmsg("version %d of model \"%s\" is pinned", version, model->name),
 				 errhint("Let it go first: SELECT dupn_pin(%s, %d, false).", quote_literal_cstr(model->name), version)));
 
+	if (!isnull[3] && DatumGetBool(row[3]))
+		ereport(NOTICE,
+				(errmsg("version %d of model \"%s\" served before: dupn_rollback has nothing to go back to now",
+						version, model->name)));
+	tell_of_tables(model, version);
 	version_drop(model->id, version);
 	fail_point("drop: marked");
 	versions_free(model->id);

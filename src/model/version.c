@@ -11,6 +11,7 @@
 #include "model/model.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -71,6 +72,11 @@ lock_model(int32 model_id, int32 *published)
 	Datum		row[2];
 	bool		isnull[2];
 
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot change which versions there are and serve during recovery"),
+				 errhint("Do it on the primary; it arrives here by replication.")));
 	if (state_execute("SELECT name, published FROM _dupn.model WHERE model_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 					  1, (Oid[]) {INT4OID}, (Datum[]) {Int32GetDatum(model_id)}, NULL, row, isnull) == 0)
 		ereport(ERROR,

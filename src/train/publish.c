@@ -243,6 +243,9 @@ say_what_came(const Trainer *trainer, int32 version, const Metrics *metrics, con
 			appendStringInfoChar(&sentence, ')');
 		}
 	}
+	if (decision->publish && trainer->model->share)
+		job_note("experiment \"%s\" is running: version %d is its control from now on",
+				 trainer->model->share->experiment, version);
 	job_note("%s", sentence.data);
 }
 

@@ -282,6 +282,10 @@ job_wait(int64 job_id, TimestampTz deadline, bool between, JobRow *row)
 	job_start_due(extension, 0);
 	for (;;)
 	{
+		if (get_extension_oid("dupn", true) != extension)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("job " INT64_FORMAT " is gone: extension \"dupn\" was dropped", job_id)));
 		MemoryContextReset(look);
 		MemoryContextSwitchTo(look);
 		job_look(job_id, row);
@@ -300,6 +304,8 @@ job_wait(int64 job_id, TimestampTz deadline, bool between, JobRow *row)
 		}
 
 		/* now nobody does a job of this model */
+		if (get_extension_oid("dupn", true) != extension)
+			continue;
 		if (strcmp(row->state, "queued") == 0)
 		{
 			wait_for_start(extension, row, &slept, &starts);

@@ -2,7 +2,7 @@
 -- what, and what is refused.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(75);
+SELECT plan(76);
 
 CREATE SCHEMA shared;
 SET search_path = shared, public;
@@ -199,6 +199,15 @@ SELECT is((SELECT count(*) FROM dupn_shares), 0::bigint, 'nor see it');
 RESET ROLE;
 DROP OWNED BY shared_reader;
 DROP ROLE shared_reader;
+
+-- ---- who publishes meanwhile is told ----
+
+SELECT (SELECT count(*) FROM dupn_shares WHERE running) AS running \gset
+SELECT CASE WHEN :running > 0 THEN dupn_end_share('shop') END IS NULL AS ended \gset
+SELECT dupn_share('shop', 3, .3, 'meanwhile') AS name \gset
+CALL dupn_run('shop', 'train', '{"publish": "always"}');
+SELECT ok('experiment "meanwhile" is running: version ' || version || ' is its control from now on' = ANY (notes), 'in the notes of a job')
+  FROM dupn_jobs ORDER BY job_id DESC LIMIT 1;
 
 SELECT dupn_drop_model('shop') IS NOT NULL AS dropped \gset
 SELECT is((SELECT count(*) FROM _dupn.share), 0::bigint, 'the model takes it along');

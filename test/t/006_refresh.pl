@@ -268,6 +268,15 @@ like(message($job), qr/^23514: .*check constraint/, 'and says why');
 ok(none_left(), 'all of it');
 is(sql('SELECT next_version FROM _dupn.refresh'), 2, 'the version is not complete');
 
+# ---- a version that a table has is dropped ----
+
+sql('DELETE FROM vectors WHERE user_id = 333');
+sql('ALTER TABLE vectors DROP CONSTRAINT vectors_user_id_check');
+sql(q{CALL dupn_run('shop', 'refresh', '{"target": "vectors"}')});
+sql(q{CALL dupn_run('shop', 'train', '{"publish": "always"}')});
+my ($status, $stdout, $stderr) = $node->psql($db, "SELECT dupn_drop_version('shop', dupn_refreshed_version('shop.vectors'))");
+like($stderr, qr/NOTICE:  vectors of version \d+, which are in shop\.vectors, can no longer be scored/, 'and is missed');
+
 # ---- rights ----
 
 sql('CREATE TABLE foreign_vectors (LIKE vectors INCLUDING INDEXES); ALTER TABLE foreign_vectors OWNER TO mallory');
