@@ -115,8 +115,7 @@ counting_run(FunctionCallInfo fcinfo, Counting *counting, const char *sql)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	if (SPI_execute_with_args(sql, counting->n, counting->types, counting->values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count: %s", sql);
 	for (uint64 row = 0; row < SPI_processed; row++)

@@ -598,8 +598,7 @@ answer(Session *session, void *argument)
 		items_add_found(&session->items, row->item, row->key);
 		event_table_append(table, set, &session->row);
 	}
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	items_finish(&session->items);
 	SPI_finish();
 	event_table_sort(table, set, 0, table->n, 0, false);

@@ -277,7 +277,7 @@ read_pieces(Spool *spool, const char *query, const char *name)
 	Portal		portal;
 	int64		n = 0;
 
-	SPI_connect();
+	spi_connect();
 	portal = SPI_cursor_open_with_args(NULL, query, 0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
 	for (;;)
 	{

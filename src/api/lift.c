@@ -399,8 +399,7 @@ read_users(Lift *lift)
 	char	   *sql = users_sql(lift);
 	SPIPlanPtr	plan;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	for (int i = 0; i < n; i++)
 		params->params[i] = (ParamExternData) {
 		.value = TimestampTzGetDatum(i == 0 ? lift->since : lift->until),.pflags = PARAM_FLAG_CONST,

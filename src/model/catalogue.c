@@ -60,8 +60,7 @@ owner_begin(OwnerGuard *guard)
 
 	GetUserIdAndSecContext(&guard->user, &guard->context);
 	SetUserIdAndSecContext(owner, guard->context | SECURITY_LOCAL_USERID_CHANGE);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 }
 
 void

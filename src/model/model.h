@@ -134,6 +134,10 @@ extern void owner_end(OwnerGuard *guard);
  */
 extern void state_transaction(void);
 
+/* state.c: SPI on the user's relations: connect, and an array as a parameter; isnull may be NULL. */
+extern void spi_connect(void);
+extern Datum spi_array(const Datum *values, const bool *isnull, int n, Oid type);
+
 /*
  * state.c: one statement on _dupn as the extension's owner, its operators
  * qualified.  Gives the number of rows; row and isnull, unless NULL, are filled

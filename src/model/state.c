@@ -26,6 +26,26 @@ state_transaction(void)
 	StartTransactionCommand();
 }
 
+void
+spi_connect(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+Datum
+spi_array(const Datum *values, const bool *isnull, int n, Oid type)
+{
+	int			lower = 1;
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return PointerGetDatum(construct_md_array(unconstify(Datum *, values), unconstify(bool *, isnull),
+											  1, &n, &lower, type, length, by_value, align));
+}
+
 static uint64
 run(const char *sql, int n, const Oid *types, const Datum *values, const char *nulls,
 	Snapshot snapshot, bool read_only, Datum *row, bool *isnull)

@@ -52,13 +52,6 @@ item_vectors_free(ItemVectors *items)
 	MemoryContextDelete(items->context);
 }
 
-static void
-connect(void)
-{
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-}
-
 /* ---------------- which items there are ---------------- */
 
 static int
@@ -70,7 +63,7 @@ list_catalog(Session *session, Sources *sources, const Datum *after, int n, Datu
 	Datum		arguments[2] = {Int32GetDatum(n), after ? *after : (Datum) 0};
 	int			found;
 
-	connect();
+	spi_connect();
 	if (reading->plan == NULL)
 	{
 		Oid			types[] = {INT4OID, type};
@@ -182,7 +175,7 @@ read_rows(ItemVectors *items, Sources *sources, Datum *key, const int *asked, in
 
 	get_typlenbyvalalign(type, &length, &by_value, &align);
 	keys = PointerGetDatum(construct_array(key, n, type, length, by_value, align));
-	connect();
+	spi_connect();
 	if (sources->item_rows.plan == NULL)
 	{
 		Oid			types[] = {get_array_type(type)};

@@ -13,13 +13,6 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-static void
-connect(void)
-{
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-}
-
 /* ------------------------------------------------------------------------
  * Events
  * ------------------------------------------------------------------------ */
@@ -202,7 +195,7 @@ read_profile(Session *session, const Model *model, Datum user, Oid user_type)
 {
 	Sources    *sources = session_sources(session, model);
 
-	connect();
+	spi_connect();
 	read_profile_row(session, sources, user, user_type);
 	SPI_finish();
 }
@@ -217,7 +210,7 @@ read_user(Session *session, const AskedUser *asked, EventText **texts)
 	MemoryContext memory = CurrentMemoryContext;
 
 	context_encode(&session->image->set, asked->context, &session->context);
-	connect();
+	spi_connect();
 	read_profile_row(session, sources, user, user_type);
 	read_window(session, sources, user, asked->now, asked->spare, texts, memory);
 	SPI_finish();
@@ -267,7 +260,7 @@ read_seen(Session *session, const AskedUser *asked, bool *seen)
 	.catalogue = &session->image->catalogue,.now = asked->now,.mark = seen};
 	Datum		arguments[2];
 
-	connect();
+	spi_connect();
 	if (sources->seen.plan == NULL)
 	{
 		Oid			types[] = {getBaseType(sources->user_type), getBaseType(sources->time_type)};
@@ -318,7 +311,7 @@ read_visible(Session *session, const Model *model, const int32 *item, int n, boo
 
 	if (relations->catalog == NULL || n == 0)
 		return;
-	connect();
+	spi_connect();
 	key_type = getBaseType(sources->catalog_key_type);
 	if (sources->visible.plan == NULL)
 	{

@@ -107,19 +107,6 @@ take_profile(RowReceiver *receiver, const Datum *values, const bool *isnull)
 	users->profile_row[user] = users->n_profiles++;
 }
 
-static Datum
-array_of(const Datum *values, const bool *isnull, int n, Oid type)
-{
-	int			lower = 1;
-	int16		length;
-	bool		by_value;
-	char		align;
-
-	get_typlenbyvalalign(type, &length, &by_value, &align);
-	return PointerGetDatum(construct_md_array(unconstify(Datum *, values), unconstify(bool *, isnull),
-											  1, &n, &lower, type, length, by_value, align));
-}
-
 int
 users_list(Session *session, const Model *model, TimestampTz now, const Datum *after, int n, Datum *user)
 {
@@ -130,8 +117,7 @@ users_list(Session *session, const Model *model, TimestampTz now, const Datum *a
 	Datum		arguments[3];
 	int			found;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	if (reading->plan == NULL)
 	{
 		Oid			types[] = {getBaseType(sources->time_type), INT4OID, user_type};
@@ -183,8 +169,7 @@ users_newest(Session *session, const Model *model, TimestampTz now, const Datum 
 		newest[i] = DT_NOBEGIN;
 	if (n == 0)
 		return;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	if (sources->newest.plan == NULL)
 	{
 		Oid			types[] = {get_array_type(user_type), getBaseType(sources->time_type)};
@@ -192,7 +177,7 @@ users_newest(Session *session, const Model *model, TimestampTz now, const Datum 
 		reading_prepare(&sources->newest, newest_query(&sources->relations, sources->user_type, sources->time_type),
 						sources->relation[0], 2, types);
 	}
-	arguments[0] = array_of(user, NULL, n, user_type);
+	arguments[0] = spi_array(user, NULL, n, user_type);
 	arguments[1] = time_parameter(&session->image->set, sources->time_type, now);
 	reading_run_by_index(&rows.receiver, arguments);
 	SPI_finish();
@@ -218,7 +203,7 @@ read_windows(Users *users, Sources *sources, const Datum *user, int n)
 						windows_query(set, &sources->relations, sources->user_type, sources->time_type),
 						sources->relation[0], 2, types);
 	}
-	arguments[0] = array_of(user, NULL, n, user_type);
+	arguments[0] = spi_array(user, NULL, n, user_type);
 	arguments[1] = time_parameter(set, sources->time_type, users->now);
 
 	event_table_reset(table);
@@ -258,7 +243,7 @@ read_profiles(Users *users, Sources *sources, const Datum *user, int n)
 	}
 	for (int i = 0; i < n; i++)
 		isnull[i] = !convert_key(user[i], sources->user_type, sources->profile_key_type, &key[i]);
-	keys = array_of(key, isnull, n, key_type);
+	keys = spi_array(key, isnull, n, key_type);
 	reading_run(&rows.receiver, &keys);
 }
 
@@ -281,8 +266,7 @@ users_read(Users *users, const Model *model, const Datum *user, int n, Jsonb *co
 		return;
 
 	context_encode(set, context, &users->asked);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	if (has_source(set, NN_PROFILE, FROM_PROFILE))
 		read_profiles(users, sources, user, n);
 	read_windows(users, sources, user, n);

@@ -95,8 +95,7 @@ estimate_count(const char *sql, double *values, int n)
 	MemoryContext old = CurrentMemoryContext;
 
 	CHECK_FOR_INTERRUPTS();
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not count: %s", sql);
 	for (int i = 0; i < n; i++)

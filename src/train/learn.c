@@ -316,6 +316,8 @@ learn_split(Build *build)
 				 build->events->skipped > 0 ?
 				 errdetail("All of its " INT64_FORMAT " rows lack a user or a time.",
 						   build->events->skipped) : 0,
+				 data->until_read != DT_NOEND ?
+				 errhint("Rows after %s wait: see the option \"lateness\".", time_text(data->until_read)) :
 				 errhint("Row-level security and privileges of role \"%s\" decide what a job sees.",
 						 data->model->owner)));
 	data->last_time = find_last_time(build);

@@ -84,8 +84,7 @@ ask(const FeatureSet *set, const Timed *timed, const char *sql, const TimestampT
 		types[i] = timed->type;
 		values[i] = time_parameter(set, timed->type, times[i]);
 	}
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	if (SPI_execute_with_args(sql, n, types, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not look for new rows");
 	for (int i = 0; i < columns; i++)

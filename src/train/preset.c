@@ -104,8 +104,7 @@ read_source(const Dataset *data, Preset *preset, MemoryContext context)
 	uint64		fetched;
 
 	job_begin();
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "dupn vectors", ALLOCSET_DEFAULT_SIZES);
 	plan = SPI_prepare_cursor(source_query(&preset->source), 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)

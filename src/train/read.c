@@ -344,8 +344,7 @@ read_rows(Build *build, const RawQuery *query)
 
 	job_begin();
 	prefer_sort();
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	reading.rows = MemoryContextAllocZero(build->context, sizeof(RawRows));
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "dupn rows", ALLOCSET_DEFAULT_SIZES);
 	{

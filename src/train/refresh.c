@@ -211,8 +211,7 @@ remove_old(Refresh *refresh, bool keep_others)
 		job_progress("removing what is old", 0.98, 0, NULL);
 		job_begin();
 		MemoryContextSwitchTo(refresh->context);
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
+		spi_connect();
 		more = target_remove(refresh->target, &last, &last_null, refresh->job->context, REMOVE_ROWS,
 							 shared->version, before, keep_others, &removed);
 		SPI_finish();

@@ -124,13 +124,6 @@ take_keys(Session *session, void *argument)
 	pg_atomic_fetch_add_u64(&shared->looked_at, refresh->taken);
 }
 
-static void
-connect(void)
-{
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-}
-
 /*
  * Of the keys just taken, leave those in the group whose rows are missing, of
  * another version or out of date.
@@ -148,7 +141,7 @@ keep_stale(Session *session, void *argument)
 	int			n_asked = 0;
 	int			n = 0;
 
-	connect();
+	spi_connect();
 	target_look(refresh->target, key, taken, shared->version, as_of);
 	SPI_finish();
 
@@ -240,7 +233,7 @@ write_group(Refresh *refresh)
 	for (int i = 0; i < refresh->n; i++)
 		if ((vector[n] = group_vector(refresh, i, &events)) != NULL)
 			refresh->key[n++] = refresh->key[i];
-	connect();
+	spi_connect();
 	target_write(refresh->target, refresh->key, vector, n, shared->version, shared->as_of);
 	SPI_finish();
 	pg_atomic_fetch_add_u64(&shared->written, n);

@@ -216,17 +216,6 @@ execute(SPIPlanPtr *plan, const char *sql, int n, const Oid *types, const Datum 
 	AtEOXact_GUC(true, settings);
 }
 
-static Datum
-array_of(const Datum *values, int n, Oid type)
-{
-	int16		length;
-	bool		by_value;
-	char		align;
-
-	get_typlenbyvalalign(type, &length, &by_value, &align);
-	return PointerGetDatum(construct_array(unconstify(Datum *, values), n, type, length, by_value, align));
-}
-
 static void
 append_key(StringInfo sql, const Target *target, int strategy, const char *right)
 {
@@ -239,8 +228,7 @@ target_empty(const Target *target)
 {
 	bool		empty;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	spi_connect();
 	if (SPI_execute(psprintf("SELECT FROM %s LIMIT 1", target->name), true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read table %s", target->name);
 	empty = SPI_processed == 0;
@@ -263,7 +251,7 @@ target_look(Target *target, const Datum *keys, int n, int32 version, TimestampTz
 		append_key(&sql, target, BTEqualStrategyNumber, "u.id");
 		appendStringInfoString(&sql, " AND t.version OPERATOR(pg_catalog.=) $2 OFFSET 0) t");
 	}
-	values[0] = array_of(keys, n, target->key_type);
+	values[0] = spi_array(keys, NULL, n, target->key_type);
 	values[1] = Int32GetDatum(version);
 	execute(&target->look, sql.data, 2, types, values, SPI_OK_SELECT);
 	for (int i = 0; i < n; i++)
@@ -307,8 +295,8 @@ target_write(Target *target, const Datum *keys, DupnVector *const *vectors, int 
 	vector = palloc(sizeof(Datum) * n);
 	for (int i = 0; i < n; i++)
 		vector[i] = PointerGetDatum(vectors[i]);
-	values[0] = array_of(keys, n, target->key_type);
-	values[1] = array_of(vector, n, target->vector_type);
+	values[0] = spi_array(keys, NULL, n, target->key_type);
+	values[1] = spi_array(vector, NULL, n, target->vector_type);
 	values[2] = Int32GetDatum(version);
 	values[3] = TimestampTzGetDatum(as_of);
 	execute(&target->write, sql.data, 4, types, values, SPI_OK_INSERT);
@@ -368,7 +356,7 @@ target_remove(Target *target, Datum *last, bool *last_null, MemoryContext contex
 		appendStringInfoString(&sql, " AND CASE WHEN t.version OPERATOR(pg_catalog.=) $2"
 							   " THEN t.as_of IS NULL OR t.as_of OPERATOR(pg_catalog.<) $3 ELSE NOT $4 END");
 	}
-	values[0] = array_of(keys, found, target->key_type);
+	values[0] = spi_array(keys, NULL, found, target->key_type);
 	values[1] = Int32GetDatum(version);
 	values[2] = TimestampTzGetDatum(as_of);
 	values[3] = BoolGetDatum(keep_others);
