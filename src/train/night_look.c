@@ -38,6 +38,7 @@ typedef struct Timed
 	const char *time_column;
 	TimestampTz matures;		/* labels are known so much later */
 	Oid			type;
+	TimestampTz newest;			/* after the moment that find_end was asked about */
 } Timed;
 
 static int
@@ -251,14 +252,15 @@ before_day(const FeatureSet *set, TimestampTz time)
  * come, whichever relation tells that it has begun.
  */
 static TimestampTz
-find_end(const FeatureSet *set, const Model *model, const Timed *timed, int n, TimestampTz since)
+find_end(const FeatureSet *set, const Model *model, Timed *timed, int n, TimestampTz since)
 {
 	TimestampTz end = DT_NOBEGIN;
 	bool		dates = false;
 
 	for (int i = 0; i < n; i++)
 	{
-		end = Max(end, newest_past(set, &timed[i], since));
+		timed[i].newest = newest_past(set, &timed[i], since);
+		end = Max(end, timed[i].newest);
 		dates |= timed[i].type == DATEOID;
 		job_check();
 	}
@@ -276,6 +278,17 @@ night_end(const Model *model, TimestampTz since)
 	return find_end(model_features(model, CurrentMemoryContext), model, timed, n, since);
 }
 
+/* Rows of a relation came late; where all of it lags behind the others, say what would wait for it. */
+static void
+note_late(const Timed *timed, int64 late, TimestampTz from, TimestampTz newest)
+{
+	int64		hours = timed->newest == DT_NOBEGIN ? 0 : (newest - timed->newest) / USECS_PER_HOUR;
+
+	job_note(INT64_FORMAT " rows of %s came later than \"lateness\" allows, with times before %s, and were left out%s",
+			 late, timed->relation, time_text(from), hours == 0 ? "" :
+			 psprintf("; it lags behind: \"lateness\": \"" INT64_FORMAT " hours\" would wait for it", hours + 1));
+}
+
 void
 night_look(Night *night, const Model *model, const char *known)
 {
@@ -284,8 +297,11 @@ night_look(Night *night, const Model *model, const char *known)
 	int			n = find_relations(model, timed);
 	TimestampTz since = night->range.since;
 	TimestampTz until = find_end(set, model, timed, n, since);
+	TimestampTz newest = DT_NOBEGIN;
 	StringInfoData json;
 
+	for (int i = 0; i < n; i++)
+		newest = Max(newest, timed[i].newest);
 	night->range.until = until;
 	if (until <= since)
 		return;
@@ -301,8 +317,7 @@ night_look(Night *night, const Model *model, const char *known)
 		count_rows(set, &timed[i], bounds, counts);
 		*(i == 0 ? &night->events : &night->samples) += counts[0];
 		if (before >= 0 && counts[1] > before)
-			job_note(INT64_FORMAT " rows of %s came later than \"lateness\" allows, with times before %s, and were left out",
-					 counts[1] - before, timed[i].relation, time_text(from));
+			note_late(&timed[i], counts[1] - before, from, newest);
 		append_count(&json, &timed[i], i, counts[2]);
 		job_check();
 	}

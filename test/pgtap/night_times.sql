@@ -2,7 +2,7 @@
 -- that are cut into other bands than yesterday.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(15);
+SELECT plan(16);
 
 CREATE SCHEMA night_times;
 SET search_path = night_times, public;
@@ -131,5 +131,24 @@ CALL dated_day(6, 1, 1);
 CALL dupn_run('d', 'finetune');
 SELECT is((SELECT events::int FROM dupn_versions WHERE model = 'd' AND version = 3), 600, 'and the next one has all of it');
 SELECT doesnt_match(notes(), 'came later', 'of which nothing came late');
+
+-- ---- a table of samples that is filled a day later than the events ----
+
+CREATE TABLE comings (user_id int, item_id int, occurred_at timestamptz);
+CREATE TABLE shown (user_id int, item_id int, occurred_at timestamptz, clicked boolean);
+CREATE PROCEDURE load(d int) LANGUAGE sql AS $$
+	INSERT INTO comings SELECT u, (u + e * d) % 20, '2024-01-01'::timestamptz + d * interval '1 day' + e * interval '1 hour' FROM generate_series(1, 60) u, generate_series(1, 5) e;
+	INSERT INTO shown SELECT u, (u + d) % 20, '2024-01-01 05:00'::timestamptz + (d - 1) * interval '1 day' + u * interval '1 second', u % 3 = 0 FROM generate_series(1, 60) u $$;
+CALL load(0);
+CALL load(1);
+CALL load(2);
+SELECT dupn_create_model('lag', events => 'comings', user_column => 'user_id', time_column => 'occurred_at', item_columns => '{item_id}',
+	options => '{"hidden": 8, "attention": [8, 4], "max_events": 5, "epochs": 1, "publish": "always"}') IS NOT NULL AS declared \gset
+SELECT dupn_add_task('lag', 'click', 'binary', samples => 'shown', label => 'clicked') IS NOT NULL AS added \gset
+CALL dupn_run('lag', 'finetune');
+CALL load(3);
+CALL dupn_run('lag', 'finetune');
+SELECT matches((SELECT array_to_string(notes, ' ') FROM dupn_jobs WHERE model = 'lag' ORDER BY job_id DESC LIMIT 1),
+	'60 rows of \S*shown came later than "lateness" allows, .* and were left out; it lags behind: "lateness": "24 hours" would wait for it', 'a table that lags behind is named, and what would mend it');
 
 SELECT * FROM finish();
