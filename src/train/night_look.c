@@ -38,7 +38,7 @@ typedef struct Timed
 	const char *time_column;
 	TimestampTz matures;		/* labels are known so much later */
 	Oid			type;
-	TimestampTz newest;			/* after the moment that find_end was asked about */
+	TimestampTz newest;			/* after the moment that find_end was asked about; DT_NOBEGIN: none is */
 } Timed;
 
 static int
@@ -280,9 +280,10 @@ night_end(const Model *model, TimestampTz since)
 
 /* Rows of a relation came late; where all of it lags behind the others, say what would wait for it. */
 static void
-note_late(const Timed *timed, int64 late, TimestampTz from, TimestampTz newest)
+note_late(const FeatureSet *set, const Timed *timed, int64 late, TimestampTz from, TimestampTz newest)
 {
-	int64		hours = timed->newest == DT_NOBEGIN ? 0 : (newest - timed->newest) / USECS_PER_HOUR;
+	TimestampTz own = newest_past(set, timed, from - RECENT_DAYS * USECS_PER_DAY);
+	int64		hours = own == DT_NOBEGIN ? 0 : (newest - own) / USECS_PER_HOUR;
 
 	job_note(INT64_FORMAT " rows of %s came later than \"lateness\" allows, with times before %s, and were left out%s",
 			 late, timed->relation, time_text(from), hours == 0 ? "" :
@@ -317,7 +318,7 @@ night_look(Night *night, const Model *model, const char *known)
 		count_rows(set, &timed[i], bounds, counts);
 		*(i == 0 ? &night->events : &night->samples) += counts[0];
 		if (before >= 0 && counts[1] > before)
-			note_late(&timed[i], counts[1] - before, from, newest);
+			note_late(set, &timed[i], counts[1] - before, from, newest);
 		append_count(&json, &timed[i], i, counts[2]);
 		job_check();
 	}
