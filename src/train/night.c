@@ -49,19 +49,6 @@ parse_options(TrainOptions *own, Jsonb *options)
 	return others;
 }
 
-Jsonb *
-finetune_check(Model *model, Jsonb *options)
-{
-	TrainOptions own;
-	Jsonb	   *others = parse_options(&own, options);
-
-	check_tasks(model);
-	if (own.version != 0)
-		(void) image_get(model, own.version);
-	job_apply_options(model, others);
-	return options;
-}
-
 /* ---------------- what to do ---------------- */
 
 /* Why a version does not fit the model as it is now; NULL: it does. */
@@ -96,6 +83,29 @@ find_misfit(const Model *model, const ModelImage *base)
 	if (error->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)
 		ReThrowError(error);
 	return error->message;
+}
+
+Jsonb *
+finetune_check(Model *model, Jsonb *options)
+{
+	TrainOptions own;
+	Jsonb	   *others = parse_options(&own, options);
+	int32		version = own.version;
+	char	   *misfit;
+
+	check_tasks(model);
+	if (version == 0 && JB_ROOT_COUNT(others) > 0)
+		version = model->published;
+	misfit = version != 0 ? find_misfit(model, image_get(model, version)) : NULL;
+	job_apply_options(model, others);
+
+	/* this night would train all, and so would the next one, back again */
+	if (version != 0 && misfit == NULL && (misfit = find_misfit(model, image_get(model, version))) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a night cannot change the network: %s", misfit),
+				 errhint("Change the model with dupn_alter_model; the next night then trains all anew.")));
+	return options;
 }
 
 /* Look at the version, and at what came since; why it must be a full training, NULL: a night will do. */

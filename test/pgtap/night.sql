@@ -2,7 +2,7 @@
 -- memory grow, what stays as it was, and when it is a full training instead.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(42);
+SELECT plan(43);
 
 CREATE SCHEMA night;
 SET search_path = night, public;
@@ -50,6 +50,8 @@ CALL dupn_run('n', 'finetune');
 SELECT matches(message(), '^nothing new since 2024-01-03 04:32:00\+00, when version 1 was trained; there is no new version$', 'nothing new, no version');
 SELECT is((SELECT count(*)::int FROM dupn_versions), 1, 'and there is none');
 SELECT is((SELECT state FROM dupn_jobs ORDER BY job_id DESC LIMIT 1), 'done', 'which is no failure');
+
+SELECT throws_matching($$SELECT dupn_finetune('n', '{"hidden": 64}')$$, 'a night cannot change the network: .*"hidden" was 8 and is now 64', 'nor is what shapes the network');
 
 -- ---- a night ----
 
