@@ -134,7 +134,13 @@ extern void owner_end(OwnerGuard *guard);
  */
 extern void state_transaction(void);
 
-/* state.c: SPI on the user's relations: connect, and an array as a parameter; isnull may be NULL. */
+/*
+ * state.c: do something in a subtransaction, which is rolled back unless it is to
+ * be kept and went well; its error in the current memory context, NULL: none.
+ */
+extern ErrorData *subtransaction_try(void (*work) (void *arg), void *arg, bool keep);
+
+/* The same file: SPI on the user's relations: connect, and an array as a parameter; isnull may be NULL. */
 extern void spi_connect(void);
 extern Datum spi_array(const Datum *values, const bool *isnull, int n, Oid type);
 

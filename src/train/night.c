@@ -21,7 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 static void
@@ -51,33 +50,27 @@ parse_options(TrainOptions *own, Jsonb *options)
 
 /* ---------------- what to do ---------------- */
 
+typedef struct Fit
+{
+	Model		model;			/* a copy: what it leaves open is filled in */
+	const ModelImage *base;
+} Fit;
+
+static void
+check_fit(void *arg)
+{
+	Fit		   *fit = arg;
+
+	base_check(&fit->model, fit->base);
+}
+
 /* Why a version does not fit the model as it is now; NULL: it does. */
 static char *
 find_misfit(const Model *model, const ModelImage *base)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Model		copy = *model;
-	ErrorData  *volatile error = NULL;
+	Fit			fit = {.model = *model,.base = base};
+	ErrorData  *error = subtransaction_try(check_fit, &fit, false);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		base_check(&copy, base);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-
-	/* whatever came, or the job would be left inside the subtransaction */
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return NULL;
 	if (error->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE)

@@ -18,7 +18,6 @@
 
 #include <math.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "train/compare.h"
 #include "train/drift.h"
@@ -28,7 +27,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #define ENOUGH_REJECTIONS	7	/* in a row, until all is trained anew */
 #define UNKNOWN_TIMES		2.0 /* the ids that the version before does not know, */
@@ -170,33 +168,32 @@ is_misfit(const ErrorData *error)
 	return false;
 }
 
+typedef struct Opening
+{
+	Subject    *subject;
+	int32		model_id;
+	const EvaluateOptions *options;
+} Opening;
+
+static void
+open_subject(void *arg)
+{
+	const Opening *opening = arg;
+
+	subject_open(opening->subject, opening->model_id, opening->options, opening->options->version, true);
+}
+
 /* False, with the reason, if it does not fit the model any more. */
 static bool
 open_published(Subject *subject, const Job *job, const EvaluateOptions *options, const char **reason)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner;
-	ErrorData  *volatile error = NULL;
+	Opening		opening = {subject, job->model_id, options};
+	ErrorData  *error;
 
 	job_begin();
-	owner = CurrentResourceOwner;
-	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		subject_open(subject, job->model_id, options, options->version, true);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	error = subtransaction_try(open_subject, &opening, true);
 	job_commit();
 	MemoryContextSwitchTo(context);
 	if (error == NULL)

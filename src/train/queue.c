@@ -161,6 +161,24 @@ job_sweep(Oid extension)
 	CommitTransactionCommand();
 }
 
+typedef struct Wait
+{
+	LOCKTAG		tag;
+	char		timeout[32];
+} Wait;
+
+static void
+wait_for_lock(void *arg)
+{
+	const Wait *wait = arg;
+
+	/* the subtransaction's end restores it */
+	(void) set_config_option("lock_timeout", wait->timeout, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	LockAcquire(&wait->tag, ShareLock, false, false);
+	LockRelease(&wait->tag, ShareLock, false);
+}
+
 /*
  * Wait until the process that does a job lets go; false: the deadline came
  * first, or it is time to look again.  A heavyweight lock, so that the deadlock
@@ -170,39 +188,15 @@ job_sweep(Oid extension)
 static bool
 wait_for_process(Oid extension, int64 job_id, TimestampTz deadline)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	LOCKTAG		tag;
 	long		left = WAIT_MS;
-	char		timeout[32];
-	ErrorData  *volatile error = NULL;
+	Wait		wait;
+	ErrorData  *error;
 
-	job_locktag(&tag, extension, JOB_LOCK, job_id);
+	job_locktag(&wait.tag, extension, JOB_LOCK, job_id);
 	if (!TIMESTAMP_IS_NOEND(deadline))
 		left = Min(left, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline));
-	snprintf(timeout, sizeof(timeout), "%ld", Max(left, 1));
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		/* the subtransaction's end restores it */
-		(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
-		LockAcquire(&tag, ShareLock, false, false);
-		LockRelease(&tag, ShareLock, false);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-
-	/* whatever came, or the session would be left inside the subtransaction */
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	snprintf(wait.timeout, sizeof(wait.timeout), "%ld", Max(left, 1));
+	error = subtransaction_try(wait_for_lock, &wait, false);
 	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	return error == NULL;
