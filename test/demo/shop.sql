@@ -89,3 +89,10 @@ CALL dupn_run('shop', 'compare', '{"version": 2, "other_version": 1}');
 SELECT task, metric, round(value::numeric, 4) AS version_2, round(other_value::numeric, 4) AS version_1,
 	round(difference_low::numeric, 4) AS difference_low, round(difference_high::numeric, 4) AS difference_high, verdict
 FROM dupn_comparisons WHERE model = 'shop' AND slice = 'all' AND metric IN ('hr@10', 'auc', 'accuracy') ORDER BY task;
+
+\echo '-- and the night after that day: on from the version that serves, by its rows alone'
+\timing on
+CALL dupn_run('shop', 'finetune');
+\timing off
+SELECT version, mode, events, round(training_seconds::numeric, 1) AS seconds, published, decision
+FROM dupn_versions WHERE model = 'shop' ORDER BY version;
