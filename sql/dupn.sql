@@ -348,7 +348,7 @@ COMMENT ON FUNCTION dupn_drop_task(text, text) IS 'drop a task; versions trained
 CREATE FUNCTION dupn_estimate(model text DEFAULT NULL)
 	RETURNS TABLE (quantity text, value float8, unit text, remark text)
 	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 20 AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION dupn_estimate(text) IS 'rows, users, positives, parameters, minutes, memory, disk and warnings, before anything is spent';
+COMMENT ON FUNCTION dupn_estimate(text) IS 'rows, users, positives, parameters, minutes of a training and of a night, memory, disk and warnings, before anything is spent';
 
 ------------------------------------------------------------------------------
 -- Jobs and versions

@@ -109,6 +109,21 @@ estimate_count(const char *sql, double *values, int n)
 	MemoryContextSwitchTo(old);
 }
 
+/* From the first event to the last. */
+static double
+count_days(const Estimate *e)
+{
+	const Relations *relations = &e->model->relations;
+	const char *time = quote_identifier(relations->time_column);
+	char	   *stamp = estimate_moment(e, relations->events, "e", relations->time_column);
+	double		days;
+
+	estimate_count(psprintf("SELECT pg_catalog.date_part('epoch', pg_catalog.max(%s) OPERATOR(pg_catalog.-) pg_catalog.min(%s))"
+							" OPERATOR(pg_catalog./) 86400 FROM %s e WHERE pg_catalog.isfinite(e.%s)",
+							stamp, stamp, relations->events, time), &days, 1);
+	return days;
+}
+
 static void
 count_events(Estimate *e)
 {
@@ -627,6 +642,8 @@ add_cost(Estimate *e)
 			psprintf("at most: %s%d epochs of %.1f minutes on %s; mostly it stops earlier",
 					 trainings > 1 ? psprintf("%d trainings of ", trainings) : "", options->epochs, epoch,
 					 options->workers == 1 ? "one core" : psprintf("%d cores", options->workers)));
+	add_row(e, "night", three_digits(epoch / Max(count_days(e), 1)), "minutes",
+			psprintf("of dupn_finetune, beside reading: one pass over the %.0f events of a day", e->events / Max(count_days(e), 1)));
 
 	/*
 	 * Of an item: its entry in the catalogue and its ids, while reading its row

@@ -21,8 +21,8 @@ SELECT dupn_add_task('e', 'click', 'binary', samples => 'shown', label => 'click
 SELECT dupn_add_task('e', 'rating', 'binary', samples => 'shown', label => 'rated');
 SELECT dupn_add_task('e', 'level', 'multiclass', label => 'price', options => '{"where": {"action": ["buy"]}}');
 SELECT dupn_add_task('e', 'category', 'multiclass', label => 'category');
-SELECT quantity, CASE WHEN quantity IN ('parameters', 'training', 'memory', 'disk') THEN (value > 0)::text ELSE value::text END AS value,
-	unit, CASE WHEN quantity NOT IN ('parameters', 'training', 'memory') THEN remark END AS remark
+SELECT quantity, CASE WHEN quantity IN ('parameters', 'training', 'night', 'memory', 'disk') THEN (value > 0)::text ELSE value::text END AS value,
+	unit, CASE WHEN quantity NOT IN ('parameters', 'training', 'night', 'memory') THEN remark END AS remark
 	FROM dupn_estimate('e');
 
 -- what is odd about the data
@@ -35,7 +35,7 @@ SELECT remark FROM dupn_estimate('e') WHERE quantity = 'warning';
 
 -- nothing at all
 TRUNCATE events, products, shown;
-SELECT quantity, value, unit, remark FROM dupn_estimate('e') WHERE quantity NOT IN ('parameters', 'training', 'memory', 'disk');
+SELECT quantity, value, unit, remark FROM dupn_estimate('e') WHERE quantity NOT IN ('parameters', 'training', 'night', 'memory', 'disk');
 INSERT INTO events SELECT u, '2024-01-01', u, 'b', 'view', 1 FROM generate_series(1, 5) u;
 SELECT remark FROM dupn_estimate('e') WHERE quantity = 'warning' AND remark LIKE '%time%';
 
