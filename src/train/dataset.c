@@ -71,6 +71,13 @@ compare_items(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+void
+sort_items(const Build *build, int32 *number, int64 n)
+{
+	sorted_items = build->item;
+	qsort(number, n, sizeof(int32), compare_items);
+}
+
 int
 item_cells(Build *build, const RawItem *item, int f, const Cell **cells)
 {
@@ -106,8 +113,7 @@ make_catalogue(Build *build)
 
 	for (int64 i = 0; i < n; i++)
 		order[i] = (int32) i;
-	sorted_items = build->item;
-	qsort(order, n, sizeof(int32), compare_items);
+	sort_items(build, order, n);
 	build->catalogue_index = MemoryContextAllocHuge(build->context, sizeof(int32) * Max(n, 1));
 
 	data->known = MemoryContextAllocHuge(context, Max(n, 1));

@@ -282,6 +282,9 @@ typedef struct IdWriter
 
 extern IdWriter id_writer(Dataset *data, IdColumn *column, bool multi);
 
+/* Numbers of items in the order of their keys. */
+extern void sort_items(const Build *build, int32 *number, int64 n);
+
 /* The cells of a feature of an item: from where it is declared, else from the catalog. */
 extern int	item_cells(Build *build, const RawItem *item, int f, const Cell **cells);
 

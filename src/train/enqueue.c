@@ -71,14 +71,14 @@ job_launch(const JobLaunch *launch)
 }
 
 bool
-job_model_taken(Oid extension, int32 model_id)
+job_lock_taken(Oid extension, JobLock lock, int64 id)
 {
-	LOCKTAG		model;
+	LOCKTAG		tag;
 
-	job_locktag(&model, extension, MODEL_LOCK, model_id);
-	if (LockAcquire(&model, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+	job_locktag(&tag, extension, lock, id);
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return true;
-	LockRelease(&model, ShareLock, false);
+	LockRelease(&tag, ShareLock, false);
 	return false;
 }
 
@@ -98,7 +98,7 @@ launch_enqueued(void)
 		if (dupn_lock_held(&queue, ShareLock))
 			continue;			/* an earlier job of the same model */
 		LockAcquire(&queue, ShareLock, false, false);
-		if (job_model_taken(job->launch.extension, job->launch.model_id))
+		if (job_lock_taken(job->launch.extension, MODEL_LOCK, job->launch.model_id))
 			continue;
 
 		job->launch.xid = GetTopTransactionId();

@@ -16,17 +16,6 @@
 
 #define CHECK_EVERY	4096
 
-static const RawItem *sorted_items;
-
-static int
-compare_items(const void *a, const void *b)
-{
-	Cell		x = sorted_items[*(const int32 *) a].key;
-	Cell		y = sorted_items[*(const int32 *) b].key;
-
-	return x < y ? -1 : x > y;
-}
-
 /* Numbers of the items that the version does not have, by key. */
 static int32 *
 find_new(const Build *build, int64 *n)
@@ -44,8 +33,7 @@ find_new(const Build *build, int64 *n)
 		if (i % CHECK_EVERY == 0)
 			job_check();
 	}
-	sorted_items = build->item;
-	qsort(new, *n, sizeof(int32), compare_items);
+	sort_items(build, new, *n);
 	return new;
 }
 

@@ -81,8 +81,8 @@ extern void job_worker(BackgroundWorker *worker, const char *type, const char *f
 /* false: all slots for background workers are taken */
 extern bool job_launch(const JobLaunch *launch);
 
-/* Has the model a worker?  For who holds the lock of its queue. */
-extern bool job_model_taken(Oid extension, int32 model_id);
+/* Does a process hold a lock exclusively: is a job alive, has a model a worker? */
+extern bool job_lock_taken(Oid extension, JobLock lock, int64 id);
 
 /*
  * Add a job to the model's queue; its worker starts when the transaction

@@ -421,21 +421,24 @@ quantile_users(const Dataset *data)
 
 typedef struct Learner
 {
-	VocabularyBuilder *builder[NN_GROUPS][NN_MAX_FEATURES];
-	Column	   *numbers[NN_GROUPS][NN_MAX_FEATURES];	/* double */
+	VocabularyBuilder *builder[2][NN_GROUPS][NN_MAX_FEATURES];	/* of rows before the hold-out, and of its own */
+	Column	   *numbers[NN_GROUPS][NN_MAX_FEATURES];	/* double, before the hold-out */
 	uint64		keep_below;		/* hash of users whose numbers are taken */
-	bool		held_out;		/* the held-out rows, else those before */
 } Learner;
 
-/* Is a row of a task's samples, or (-1) an event, looked at? */
+/*
+ * Is a row of a task's samples, or (-1) an event, looked at?  *late: it is held
+ * out; what is not trained on at all will be new to the next night as well.
+ */
 static bool
-is_looked_at(const Build *build, const Learner *learner, const RawUser *user, int task, TimestampTz time)
+is_looked_at(const Build *build, const RawUser *user, int task, TimestampTz time, bool *late)
 {
-	return sample_is_new(build->data, task, time) && (time >= user->hold_out) == learner->held_out;
+	*late = time >= user->hold_out;
+	return sample_is_new(build->data, task, time) && (!*late || build->data->model->options.refit);
 }
 
 static void
-learn_cells(Learner *learner, const FeatureSet *set, nn_group g, int f, uint64 hash,
+learn_cells(Learner *learner, const FeatureSet *set, nn_group g, int f, uint64 hash, bool late,
 			const Cell *cells, int n)
 {
 	const Feature *feature = &set->f[g][f];
@@ -452,9 +455,9 @@ learn_cells(Learner *learner, const FeatureSet *set, nn_group g, int f, uint64 h
 
 		if (cells[i] == CELL_NULL)
 			continue;
-		if (learner->builder[g][f])
-			vocabulary_count(learner->builder[g][f], cells[i]);
-		else if (learner->numbers[g][f] && hash <= learner->keep_below &&
+		if (learner->builder[late][g][f])
+			vocabulary_count(learner->builder[late][g][f], cells[i]);
+		else if (!late && learner->numbers[g][f] && hash <= learner->keep_below &&
 				 isfinite(number = cell_number(cells[i], feature->kind)))
 			column_append(learner->numbers[g][f], &number, 1);
 	}
@@ -465,8 +468,9 @@ visit_features(Build *build, const RawUser *user, int64 row, RawItem *item, void
 {
 	const FeatureSet *set = build->data->set;
 	uint64		hash = cell_hash(user->key);
+	bool		late;
 
-	if (!is_looked_at(build, arg, user, -1, raw_time(build->events, row)))
+	if (!is_looked_at(build, user, -1, raw_time(build->events, row), &late))
 		return;
 	for (int g = NN_ITEM; g <= NN_PROPERTY; g++)
 		for (int f = 0; f < set->n[g]; f++)
@@ -477,7 +481,7 @@ visit_features(Build *build, const RawUser *user, int64 row, RawItem *item, void
 			if (set->f[g][f].encoding == ENCODE_FIXED || set->f[g][f].encoding == ENCODE_HASH)
 				continue;
 			n = event_cells(build, row, item, g, f, &cells);
-			learn_cells(arg, set, g, f, hash, cells, n);
+			learn_cells(arg, set, g, f, hash, late, cells, n);
 		}
 	for (int f = 0; set->event_context && f < set->n[NN_CONTEXT]; f++)
 		if (build->events->feature[NN_CONTEXT][f] >= 0)
@@ -485,7 +489,7 @@ visit_features(Build *build, const RawUser *user, int64 row, RawItem *item, void
 			const Cell *cells;
 			int			n = raw_cells(build->events, build->events->feature[NN_CONTEXT][f], row, &cells);
 
-			learn_cells(arg, set, NN_CONTEXT, f, hash, cells, n);
+			learn_cells(arg, set, NN_CONTEXT, f, hash, late, cells, n);
 		}
 }
 
@@ -518,8 +522,9 @@ learn_rows(Build *build, Learner *learner, const RawRows *rows, nn_group group, 
 			job_check();
 		for (int64 row = runs[r].start; user != NULL && row < runs[r].start + runs[r].n; row++)
 		{
-			if (task < 0 ? learner->held_out || !is_new_user(build, user) :
-				!is_looked_at(build, learner, user, task, raw_time(rows, row)))
+			bool		late = false;
+
+			if (task < 0 ? !is_new_user(build, user) : !is_looked_at(build, user, task, raw_time(rows, row), &late))
 				continue;
 			for (int f = 0; f < set->n[group]; f++)
 			{
@@ -529,7 +534,7 @@ learn_rows(Build *build, Learner *learner, const RawRows *rows, nn_group group, 
 				if (rows->feature[group][f] < 0)
 					continue;
 				n = raw_cells(rows, rows->feature[group][f], row, &cells);
-				learn_cells(learner, set, group, f, cell_hash(user->key), cells, n);
+				learn_cells(learner, set, group, f, cell_hash(user->key), late, cells, n);
 			}
 		}
 	}
@@ -586,7 +591,7 @@ learn_bands(Build *build, Feature *feature, Column *numbers)
 }
 
 static void
-finish_feature(Build *build, Learner *learner, Learner *held_out, int g, int f)
+finish_feature(Build *build, Learner *learner, int g, int f)
 {
 	Dataset    *data = build->data;
 	const ModelOptions *options = &data->model->options;
@@ -609,8 +614,8 @@ finish_feature(Build *build, Learner *learner, Learner *held_out, int g, int f)
 		feature->vocab = item->vocab;
 		return;
 	}
-	if (learner->builder[g][f])
-		vocabulary_grow(learner->builder[g][f], held_out->builder[g][f], feature, &rule, &data->growth[g][f]);
+	if (learner->builder[0][g][f])
+		vocabulary_grow(learner->builder[0][g][f], learner->builder[1][g][f], feature, &rule, &data->growth[g][f]);
 	else if (learner->numbers[g][f])
 		learn_bands(build, feature, learner->numbers[g][f]);
 	else if (data->base)
@@ -624,28 +629,19 @@ learn_features(Build *build)
 	Dataset    *data = build->data;
 	FeatureSet *set = data->set;
 	Learner    *learner = MemoryContextAllocZero(build->context, sizeof(Learner));
-	Learner    *held_out = MemoryContextAllocZero(build->context, sizeof(Learner));
 
 	learner->keep_below = quantile_users(data);
-	held_out->held_out = true;
 	for (int g = 0; g < NN_GROUPS; g++)
 		for (int f = 0; f < set->n[g]; f++)
 		{
 			if (!is_learned(data, g, f) || (g == NN_CONTEXT && set->f[g][f].shares >= 0))
 				continue;
-			if (set->f[g][f].encoding == ENCODE_ID)
-			{
-				learner->builder[g][f] = vocabulary_builder(data->context);
-				held_out->builder[g][f] = vocabulary_builder(data->context);
-			}
-			else
+			for (int late = 0; late < 2 && set->f[g][f].encoding == ENCODE_ID; late++)
+				learner->builder[late][g][f] = vocabulary_builder(data->context);
+			if (set->f[g][f].encoding == ENCODE_BANDS)
 				learner->numbers[g][f] = column_add(build->store, sizeof(double), NULL);
 		}
 	count_features(build, learner);
-
-	/* what is not trained on will be new to the next night as well */
-	if (data->model->options.refit)
-		count_features(build, held_out);
 
 	/* the order matters: types before activity, items before what shares their tables */
 	for (int g = 0; g < NN_GROUPS; g++)
@@ -653,7 +649,7 @@ learn_features(Build *build)
 		static const nn_group order[NN_GROUPS] = {NN_ITEM, NN_PROPERTY, NN_PROFILE, NN_CONTEXT, NN_THING};
 
 		for (int f = 0; f < set->n[order[g]]; f++)
-			finish_feature(build, learner, held_out, order[g], f);
+			finish_feature(build, learner, order[g], f);
 		if (order[g] == NN_PROPERTY)
 			set->types = set->n[NN_PROPERTY] > 0 && !set->f[NN_PROPERTY][0].multi &&
 				set->f[NN_PROPERTY][0].encoding != ENCODE_FIXED ? (int) set->f[NN_PROPERTY][0].vocab : 1;

@@ -70,13 +70,7 @@ job_look(int64 job_id, JobRow *row)
 bool
 job_alive(Oid extension, int64 job_id)
 {
-	LOCKTAG		tag;
-
-	job_locktag(&tag, extension, JOB_LOCK, job_id);
-	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	LockRelease(&tag, ShareLock, false);
-	return false;
+	return job_lock_taken(extension, JOB_LOCK, job_id);
 }
 
 bool

@@ -112,7 +112,7 @@ job_start_due(Oid extension, int32 except)
 		/* a worker that just takes the model must not find it taken by us: see job.h */
 		job_locktag(&queue, extension, QUEUE_LOCK, last);
 		LockAcquire(&queue, ShareLock, false, false);
-		worked_on = job_model_taken(extension, last);
+		worked_on = job_lock_taken(extension, MODEL_LOCK, last);
 		LockRelease(&queue, ShareLock, false);
 
 		/* who asks for a job of its own waits for a slot; this may come later */
